@@ -1,0 +1,119 @@
+"""A server without sockets: real sessions, hub, registry and tables; what is sent is kept as bytes.
+
+Its cruelty: a client can be set to vanish after a given number of messages, in the middle of whatever sends them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from vaylix_resp.commands.spec import DECLARED
+from vaylix_resp.config import Settings
+from vaylix_resp.errors import CommandError
+from vaylix_resp.resp.reply import NO_REPLY
+from vaylix_resp.resp.writer import encode
+from vaylix_resp.server.clients import Clients
+from vaylix_resp.server.monitor import Monitors
+from vaylix_resp.server.pubsub import Hub
+from vaylix_resp.server.session import Session
+from vaylix_resp.server.tracking import TrackingTable
+
+
+# Not the registry, which imports every family.
+for family in ("pubsub", "connection", "client", "tracking", "monitor", "strings", "keys"):
+    import_module(f"vaylix_resp.commands.{family}")
+
+
+class FakeClock:
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def now(self):
+        return self.seconds
+
+    def wall_ms(self):
+        return int(self.seconds * 1000)
+
+
+class FakeServer:
+    def __init__(self, **settings):
+        self.settings = Settings()
+        for name, value in settings.items():
+            setattr(self.settings, name, value)
+        self.clock = FakeClock()
+        self.clients = Clients(self.settings, self.clock)
+        self.pubsub = Hub(self.clients)
+        self.tracking = TrackingTable(self.clients, self.settings)
+        self.monitors = Monitors()
+        self.refreshed = 0
+
+    def refresh(self):
+        self.refreshed += 1
+
+    def unwatch(self, client):
+        client.unwatched = True
+
+    def connect(self, proto=2, addr=None):
+        client = FakeClient(self, self.clients.new_id(), addr)
+        client.proto = proto
+        self.clients.add(client)
+        return client
+
+
+class FakeClient(Session):
+    """Executes by calling handlers; `sent` is everything on the wire, in order."""
+
+    input_bytes = output_bytes = 0
+
+    def __init__(self, server, identity, addr=None):
+        super().__init__(server, identity, addr or f"127.0.0.1:{50000 + identity}", "127.0.0.1:6379", 7)
+        self.wires = []
+        self.closing = self.killed = self.unwatched = False
+        self.vanish_after = None  # messages
+
+    def push(self, message):
+        self.push_wire(encode(message, self.proto))
+
+    def push_wire(self, wire):
+        if self.killed:
+            return
+        self.wires.append(wire)
+        if self.vanish_after is not None and len(self.wires) >= self.vanish_after:
+            self.kill()
+
+    def close_after_reply(self):
+        self.closing = True
+
+    def kill(self):
+        """As a connection does: everybody who knows it forgets it at once."""
+        self.killed = True
+        self.server.clients.remove(self)
+        self.server.pubsub.drop(self)
+        self.server.tracking.drop(self)
+        self.server.monitors.drop(self)
+
+    def take(self):
+        """What has been sent since the last call."""
+        wire, self.wires = b"".join(self.wires), []
+        return wire
+
+    def call(self, *words):
+        """A handler's reply; a refused request gives its error's text."""
+        argv = tuple(word if isinstance(word, bytes) else str(word).encode() for word in words)
+        name = argv[0].decode().lower()
+        spec = DECLARED[name]
+        if spec.handler is None:
+            spec = DECLARED[f"{name}|{argv[1].decode().lower()}"]
+        if not spec.arity_ok(len(argv)):
+            return f"arity of {spec.name}"
+        try:
+            return spec.handler(self, argv)
+        except CommandError as refused:
+            return refused.text
+
+    def run(self, line):
+        """`call` for a line of words; the reply joins what is sent, as on a connection."""
+        reply = self.call(*line.split())
+        if reply is not NO_REPLY:
+            self.wires.append(encode(CommandError(reply) if isinstance(reply, str) else reply, self.proto))
+        return self.take()

@@ -1,0 +1,262 @@
+"""The program: exit codes, one line for what was foreseen, help with an example for every subcommand."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import types
+
+import pytest
+
+from vaylix_resp import __version__, cli
+from vaylix_resp.directives import DIRECTIVES
+from vaylix_resp.errors import EX_BROKEN, EX_DATA, EX_IO, Halt
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in list(cli.os.environ):
+        if name.startswith("VAYLIX_"):
+            monkeypatch.delenv(name)
+
+
+def run(capsys, *words):
+    """(exit code, what went to standard output, what went to standard error)."""
+    try:
+        code = cli.main(words)
+    except SystemExit as left:
+        code = left.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """A stand-in for vaylix_resp.app; `serve` is to be replaced."""
+    module = types.ModuleType("vaylix_resp.app")
+    module.serve = lambda settings: 0
+    monkeypatch.setitem(sys.modules, "vaylix_resp.app", module)
+    return module
+
+
+@pytest.mark.parametrize("command", ["serve", "check-config", "healthcheck", "version"])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_subcommand_has_help_with_an_example(capsys, command, flag):
+    code, out, err = run(capsys, command, flag)
+    assert (code, err) == (0, "")
+    assert f"example:\n  vaylix {command}" in out
+
+
+def test_the_help_of_serve_lists_every_directive(capsys):
+    _, out, _ = run(capsys, "serve", "conf/vaylix.conf", "--port", "1", "--help")
+    for name in DIRECTIVES:
+        assert f"  --{name}\n" in out
+    assert "(default: 64mb)" in out
+    assert "exit codes:" in out
+
+
+def test_the_hidden_subcommand_is_in_no_help(capsys):
+    assert "snapshot-child" not in run(capsys, "--help")[1]
+
+
+def test_the_version_is_printed_for_people_and_as_json(capsys):
+    assert run(capsys, "version")[:2] == (0, f"vaylix {__version__} (python {sys.version.split()[0]})\n")
+    assert json.loads(run(capsys, "version", "--json")[1])["vaylix"] == __version__
+    assert run(capsys, "--version")[1] == f"vaylix {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["bogus"], ["version", "--what"], ["healthcheck", "--port", "x"]])
+def test_wrong_usage_is_one_line_and_64(capsys, words):
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (64, "")
+    assert err.count("\n") == 1 and "--help" in err
+
+
+def test_no_subcommand_prints_the_help_and_64(capsys):
+    code, out, err = run(capsys)
+    assert (code, out) == (64, "")
+    assert "check-config" in err
+
+
+# ---- serve
+
+
+def test_serve_hands_over_the_settings_and_returns_the_exit_code(capsys, app, tmp_path, monkeypatch):
+    seen = []
+    app.serve = lambda settings: seen.append(settings) or 65
+    file = tmp_path / "v.conf"
+    file.write_text("timeout 5\nhz 20\n")
+    monkeypatch.setenv("VAYLIX_MAXCLIENTS", "7")
+    assert run(capsys, "serve", str(file), "--hz", "30")[0] == 65
+    (settings,) = seen
+    assert (settings.timeout, settings.hz, settings.maxclients) == (5, 30, 7)
+    assert settings.config_file == str(file)
+
+
+def raising(error):
+    def serve(settings):
+        raise error
+
+    return serve
+
+
+class Damage(Exception):
+    exit_code = EX_DATA
+
+
+@pytest.mark.parametrize(
+    "error, code, text",
+    [
+        (Damage("wal/1.wal: byte 512: bad"), EX_DATA, "vaylix: wal/1.wal: byte 512: bad\n"),
+        (Halt(EX_IO, "fsync failed\x1b[2J\nforged"), EX_IO, "vaylix: fsync failed?[2J forged\n"),
+        (OSError(28, "No space left on device", "/d/LOCK"), EX_IO, "vaylix: /d/LOCK: No space left on device\n"),
+        (OSError("odd"), EX_IO, "vaylix: odd\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_was_foreseen_is_one_line_and_a_code(capsys, app, error, code, text):
+    app.serve = raising(error)
+    assert run(capsys, "serve") == (code, "", text)
+
+
+def test_a_broken_invariant_is_70_and_shows_its_place(capsys, app):
+    app.serve = raising(AssertionError((3, 4)))
+    code, _, err = run(capsys, "serve")
+    assert code == EX_BROKEN
+    assert "Traceback" in err
+    assert err.endswith("vaylix: broken invariant: (3, 4); please report this\n")
+
+
+def test_what_nobody_foresaw_is_not_hidden(app):
+    app.serve = raising(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["serve"])
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        (["--port", "x"], 'vaylix: command line: port "x": argument couldn\'t be parsed into an integer; give a whole'),
+        (["/does/not/exist.conf"], "vaylix: /does/not/exist.conf: cannot read the configuration: No such file"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_and_78(capsys, words, text):
+    for command in ("serve", "check-config"):
+        code, out, err = run(capsys, command, *words)
+        assert (code, out) == (78, "")
+        assert err.startswith(text) and err.count("\n") == 1
+
+
+def test_the_snapshot_child_gets_its_own_words(monkeypatch):
+    module = types.ModuleType("vaylix_resp.engine.snapshot_child")
+    module.child_main = len
+    package = types.ModuleType("vaylix_resp.engine")
+    package.snapshot_child = module
+    monkeypatch.setitem(sys.modules, "vaylix_resp.engine", package)
+    monkeypatch.setitem(sys.modules, "vaylix_resp.engine.snapshot_child", module)
+    assert cli.main(["snapshot-child", "--help", "b"]) == 2
+
+
+# ---- check-config
+
+
+def test_check_config_says_what_it_amounts_to_and_hides_secrets(capsys, monkeypatch):
+    monkeypatch.setenv("VAYLIX_REQUIREPASS", "hush")
+    code, out, err = run(capsys, "check-config", "--timeout", "5", "--maxmemory", "1mb", "--save", "")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "warning: maxmemory is shown to tools but not enforced: no key is evicted, no write refused",
+        "timeout 5   (command line)",
+        'save ""   (command line)',
+        "maxmemory 1048576   (command line)",
+        "requirepass (secret)   (VAYLIX_REQUIREPASS)",
+        "The configuration is valid; every directive not listed has its default.",
+    ]
+    code, out, _ = run(capsys, "check-config", "--json")
+    rows = {row["name"]: row for row in json.loads(out)["directives"]}
+    assert set(rows) == set(DIRECTIVES)
+    assert rows["requirepass"] == {"name": "requirepass", "value": "(secret)", "source": "VAYLIX_REQUIREPASS"}
+    assert rows["port"] == {"name": "port", "value": "6379", "source": "default"}
+    assert "hush" not in out
+
+
+# ---- healthcheck
+
+
+@pytest.fixture
+def peer():
+    """A server on loopback that answers each request with the next of `answers`; None closes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    answers, received = [], []
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            for answer in answers:
+                received.append(connection.recv(4096))
+                if answer is None:
+                    return
+                connection.sendall(answer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+
+    def start(*given):
+        answers.extend(given)
+        thread.start()
+        return listener.getsockname()[1], received
+
+    yield start
+    listener.close()
+    if thread.ident:
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    "answer, code, text",
+    [
+        (b"+PONG\r\n", 0, "healthy"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", 1, "not healthy: -LOADING Redis is loading"),
+        (b"-NOAUTH Authentication required.\r\n", 1, "not healthy: -NOAUTH"),
+        (b"+PO", 1, "not healthy: closed the connection"),
+        (None, 1, "not healthy: closed the connection"),
+        (b"x" * 5000, 1, "not healthy: xxx"),
+    ],
+)
+def test_healthcheck_asks_for_pong(capsys, peer, answer, code, text):
+    port, _ = peer(answer)
+    got, out, err = run(capsys, "healthcheck", "--port", str(port))
+    assert got == code
+    assert f"127.0.0.1:{port}: {text}" in out + err
+
+
+def test_healthcheck_takes_address_and_password_from_the_configuration(capsys, peer, tmp_path, monkeypatch):
+    port, received = peer(b"+OK\r\n", b"+PONG\r\n")
+    file = tmp_path / "v.conf"
+    file.write_text(f"bind *\nport {port}\n")
+    monkeypatch.setenv("VAYLIX_REQUIREPASS", "hush")
+    assert run(capsys, "healthcheck", str(file)) == (0, f"127.0.0.1:{port}: healthy\n", "")
+    assert received == [b"*2\r\n$4\r\nAUTH\r\n$4\r\nhush\r\n", b"*1\r\n$4\r\nPING\r\n"]
+
+
+def test_healthcheck_of_nobody_is_unhealthy(capsys, tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: refused, and nobody else can take it
+        port = unused.getsockname()[1]
+        assert run(capsys, "healthcheck", "--port", str(port))[0] == 1
+    assert run(capsys, "healthcheck", "--port", "99999")[0] == 1
+    file = tmp_path / "v.conf"
+    file.write_text(f"port 0\nunixsocket {tmp_path}/absent\n")
+    code, _, err = run(capsys, "healthcheck", str(file))
+    assert (code, err) == (1, f"vaylix: {tmp_path}/absent: not healthy: No such file or directory\n")
+
+
+def test_healthcheck_does_not_wait_for_ever(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code, _, err = run(capsys, "healthcheck", "--port", str(silent.getsockname()[1]), "--wait", "0.05")
+    assert code == 1 and "timed out" in err
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run([sys.executable, "-m", "vaylix_resp", "version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("vaylix ")

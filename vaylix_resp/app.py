@@ -1,0 +1,227 @@
+"""Where the parts meet: the order of starting, running and stopping one server.
+
+Start: lock, recovery, the term's first entry, sockets; PING is answered when all of that is done. Stop: no new
+clients, the last batch, a running snapshot cancelled, the watermark of a clean stop, the lock. A log that has failed
+is left as it is, for the next start to read. Not here: anything that only one part needs to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import uvloop
+
+from . import identity
+from .clock import Clock, SystemClock
+from .commands.ports import Later
+from .config import Settings
+from .engine import boot
+from .engine.checkpoint import Checkpoint
+from .engine.group_commit import GroupCommit
+from .engine.maintenance import LogKeeper
+from .engine.node import Node
+from .errors import EX_IO, EX_OK, CommandError, Halt
+from .observability import logs
+from .resp.reply import Reply
+from .server.housekeeping import Housekeeping
+from .server.listener import Listener, display
+from .server.shared import Shared
+from .storage.disk import RealDisk
+from .storage.errors import DiskFull, StorageError, WalFailed
+from .storage.store import Store
+from .storage.wal import WalConfig
+
+log = logs.get_log("server")
+
+RESERVED_FILES: Final = 64  # descriptors that are not clients: log, snapshots, listeners
+
+
+def serve(settings: Settings) -> int:
+    """Run until a signal or SHUTDOWN; the exit code."""
+    logs.configure(settings.loglevel, settings.logfile, settings.log_format)
+    settings.subscribe("loglevel", logs.set_level)
+    for warning in settings.warnings:
+        log.warning(warning)
+    _raise_file_limit(settings)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(App(settings, SystemClock()).run())
+    except Halt as halt:
+        print(f"vaylix: {halt}", file=sys.stderr)
+        return halt.exit_code
+
+
+class App:
+    """One server in one process."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._stop: asyncio.Future[int] | None = None
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._stop = stop = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._request_stop, EX_OK)
+        store, node = self._boot()
+        commit = GroupCommit(node, loop, self._halt)
+        checkpoint = Checkpoint(store, node, commit, self.clock, self.settings.databases)
+        node.checkpoint = checkpoint
+        keeper = LogKeeper(node, loop, self.settings)
+        shared = Shared(self.settings, self.clock, node, secrets.token_hex(20))
+        shared.on_shutdown = self._shutdown_command(checkpoint)
+        node.on_failure = self._log_failed
+        housekeeping = Housekeeping(shared, checkpoint)
+        listener = Listener(shared)
+        await listener.open()
+        tasks = [loop.create_task(job()) for job in (keeper.run, housekeeping.run)]
+        for task in tasks:
+            task.add_done_callback(self._task_ended)
+        self._ready(store, node)
+        # What exists now lives as long as the process: the collector need not look at it. What comes later is
+        # collected by housekeeping, young objects only, so that no pause grows with the number of keys.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            code = await stop
+        finally:
+            await listener.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        return await self._finish(code, shared, store, node, commit, checkpoint)
+
+    def _boot(self) -> tuple[Store, Node]:
+        """Recover the data directory; what cannot be trusted raises StorageError with its exit code."""
+        settings = self.settings
+        began = self.clock.now()
+        root = os.path.abspath(settings.dir)
+        store = Store.open(
+            RealDisk(), root, new_store_id=secrets.token_bytes(16), now_ms=self.clock.wall_ms(),
+            config=WalConfig(segment_bytes=settings.wal_segment_size),
+        )  # fmt: skip
+        machine = boot.new_machine(settings.databases)
+        for warning in boot.recover(store, machine):
+            log.warning(warning)
+        node = Node(
+            store.wal, machine, self.clock, random.Random(secrets.randbits(64)),
+            exit_on_io_error=settings.on_io_error == "exit",
+        )  # fmt: skip
+        node.appendfsync = settings.appendfsync
+        settings.subscribe("appendfsync", lambda mode: setattr(node, "appendfsync", mode))
+        try:
+            boot.open_term(node)
+        except (DiskFull, WalFailed) as failure:
+            raise Halt(EX_IO, f"the log cannot be written: {failure}") from failure
+        keys = sum(len(db.items) for db in machine.world.databases)
+        log.notice(
+            f"recovered {keys} keys up to sequence {machine.applied} in {self.clock.now() - began:.3f} s", dir=root
+        )
+        return store, node
+
+    def _ready(self, store: Store, node: Node) -> None:
+        settings = self.settings
+        where = " and ".join(display(host, settings.port) for host in settings.bind)
+        log.notice(
+            f"Vaylix RESP {identity.VAYLIX_VERSION} is ready on {where}; data in {store.root}, "
+            f"appendfsync {settings.appendfsync}, term {node.term}; connect with: redis-cli -p {settings.port}"
+        )
+
+    # Stopping.
+
+    def _request_stop(self, code: int) -> None:
+        if self._stop is not None and not self._stop.done():
+            self._stop.set_result(code)
+
+    def _halt(self, halt: Halt) -> None:
+        if self._stop is not None and not self._stop.done():
+            self._stop.set_exception(halt)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """A background job that ends by itself is a bug; stop rather than go on without it."""
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            log.failure("a background job has failed", problem)
+            self._halt(Halt(EX_IO, f"a background job has failed: {problem!r}"))
+
+    def _log_failed(self, reason: str) -> None:
+        log.warning(
+            f"THE LOG HAS FAILED: {reason}. No write is taken any more; reads go on. Replace or repair the disk, then "
+            "restart: what was acknowledged is on it, the last writes answered with -INDETERMINATE may be"
+        )
+
+    def _shutdown_command(self, checkpoint: Checkpoint) -> Callable[[bool | None, bool, bool], Reply]:
+        def shutdown(save: bool | None, now: bool, force: bool) -> Reply:
+            """Never answered when all goes well: the connection closes, as in Redis."""
+            reply = Later()
+            started = checkpoint.start() if save else None
+            if isinstance(started, CommandError):
+                return started
+            if started is None:
+                self._request_stop(EX_OK)
+                return reply
+
+            def saved(outcome: Reply) -> None:
+                if isinstance(outcome, CommandError) and not force:
+                    reply.resolve(CommandError("ERR Errors trying to SHUTDOWN. Check logs."))
+                else:
+                    self._request_stop(EX_OK)
+
+            started.listen(saved)
+            return reply
+
+        return shutdown
+
+    async def _finish(
+        self, code: int, shared: Shared, store: Store, node: Node, commit: GroupCommit, checkpoint: Checkpoint
+    ) -> int:
+        """Everything that was asked for is on disk and answered before clients are let go."""
+        log.notice("stopping")
+        await checkpoint.cancel()
+        while not commit.idle:
+            await asyncio.sleep(0.001)
+        commit.close()
+        for client in shared.clients:
+            client.close_after_reply()
+            client.flush()
+        await asyncio.sleep(0)
+        if node.failure is not None:
+            store.abandon()
+            log.warning("stopped with a failed log: it is left as it is, the next start checks it")
+            return EX_IO
+        try:
+            store.clean_stop(self.clock.wall_ms())
+        except StorageError as failure:
+            store.abandon()
+            raise Halt(EX_IO, f"the log could not be closed cleanly: {failure}") from failure
+        log.notice(f"stopped cleanly at sequence {node.applied}")
+        return code
+
+
+Job = Coroutine[Any, Any, None]
+
+
+def _raise_file_limit(settings: Settings) -> None:
+    """One descriptor per client and some more; lowers `maxclients` (and says so) where the system does not allow it."""
+    import resource
+
+    wanted = settings.maxclients + RESERVED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except (ValueError, OSError):
+        allowed = min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        settings.set_many([("maxclients", str(max(1, allowed - RESERVED_FILES)))])
+        log.warning(f"the system allows {allowed} open files: maxclients is {settings.maxclients}; see `ulimit -n`")

@@ -1,0 +1,260 @@
+"""The program `vaylix`: reads arguments, prints for people or as JSON, and turns what was foreseen into one line.
+
+Exit codes: 0 clean, 1 unhealthy (healthcheck only), 64 wrong usage, 65 damaged data, 70 broken invariant, 74 I/O
+error, 78 configuration.
+Not here: what a subcommand does. Each imports its part only when asked, so that `version` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from vaylix_resp import __version__
+from vaylix_resp.config import ConfigError, Settings, load
+from vaylix_resp.directives import DIRECTIVES, GROUPS, Directive
+from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_IO, EX_OK, Halt
+
+EX_USAGE = 64
+EX_UNHEALTHY = 1
+REPLY_BYTES_MAX = 4096  # more than any answer to PING or AUTH
+
+_EXIT_CODES = """exit codes:
+  0 clean, 64 wrong usage, 65 damaged data, 70 broken invariant, 74 I/O error, 78 configuration"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that says what is wrong in one line and leaves with 64."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EX_USAGE, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; the exit code. `argv` defaults to the words after the program's name."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except ConfigError as error:
+        return _complain(str(error), EX_CONFIG)
+    except Halt as halt:
+        return _complain(str(halt), halt.exit_code)
+    except KeyboardInterrupt:
+        return 130  # what a shell reports for SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains again while it exits
+        return EX_IO
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{place}{error.strerror or error}", EX_IO)
+    except AssertionError as error:
+        import traceback
+
+        traceback.print_exc()  # our own mistake: whoever mends it needs the place
+        return _complain(f"broken invariant: {error}; please report this", EX_BROKEN)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)  # damage on disk names its own code
+        if not isinstance(code, int):
+            raise
+        return _complain(str(error), code)
+
+
+def _complain(text: str, code: int) -> int:
+    line = "".join(c if c.isprintable() else "?" for c in text.replace("\n", " "))
+    print(f"vaylix: {line}", file=sys.stderr)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    if words[:1] == ["snapshot-child"]:
+        # Started by the server for itself; not in --help, because nothing good comes of it by hand.
+        from vaylix_resp.engine.snapshot_child import child_main
+
+        return child_main(words[1:])
+    parser, commands = _parser()
+    if words[:1] and words[0] in ("serve", "check-config"):
+        # Directives are options too, more than argparse should know: everything but the help is read by config.load.
+        if not {"-h", "--help"} & set(words):
+            return _serve(words[1:]) if words[0] == "serve" else _check_config(words[1:])
+        commands[words[0]].print_help()
+        return EX_OK
+    if not words:
+        parser.print_help(sys.stderr)
+        return EX_USAGE
+    arguments = parser.parse_args(words)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
+def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
+    parser = _Parser(
+        prog="vaylix",
+        description="A key-value server that speaks the Redis protocol and never lies about durability.",
+        epilog=f"'vaylix COMMAND --help' shows an example of each.\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"vaylix {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands: dict[str, argparse.ArgumentParser] = {}
+
+    def add(name: str, text: str, example: str, usage: str | None = None) -> argparse.ArgumentParser:
+        commands[name] = command = subparsers.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            usage=usage,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        return command
+
+    serve = add("serve", "run the server", "vaylix serve --port 6380 --dir /srv/vaylix",
+                "vaylix serve [FILE] [--NAME VALUE]...")  # fmt: skip
+    serve.description = (
+        "Run the server in the foreground until SIGTERM, SIGINT or SHUTDOWN.\n\n"
+        "FILE is a configuration in redis.conf syntax. Every directive below is also an option (--name value) and an\n"
+        "environment variable (VAYLIX_NAME with underscores; for secrets also VAYLIX_NAME_FILE). An option wins over\n"
+        "the environment, that over the file, that over the default.\n\n" + directives_help()
+    )
+    serve.epilog = f"{serve.epilog}\n\n{_EXIT_CODES}"
+    check = add("check-config", "read the configuration, say what is wrong or what it amounts to",
+                "vaylix check-config /etc/vaylix/vaylix.conf --json",
+                "vaylix check-config [FILE] [--json] [--NAME VALUE]...")  # fmt: skip
+    check.add_argument("--json", action="store_true", help="print every directive with its value and source as JSON")
+    health = add("healthcheck", "ask a running server for PONG; exit code 0 or 1",
+                 "vaylix healthcheck --host 127.0.0.1 --port 6379")  # fmt: skip
+    health.add_argument("file", nargs="?", metavar="FILE", help="the server's configuration, for address and password")
+    health.add_argument("--host", help="address (default: the first of bind)")
+    health.add_argument("--port", type=int, help="TCP port (default: the directive port)")
+    health.add_argument("--wait", type=float, default=3.0, metavar="SECONDS", help="how long to wait (default: 3)")
+    health.set_defaults(run=_healthcheck)
+    version = add("version", "print the version", "vaylix version --json")
+    version.add_argument("--json", action="store_true", help="as JSON")
+    version.set_defaults(run=_version)
+    return parser, commands
+
+
+def directives_help() -> str:
+    """All directives by group, for `vaylix serve --help`."""
+    parts = []
+    for group in GROUPS:
+        parts.append(f"{group}:")
+        parts += [_directive_help(d) for d in DIRECTIVES.values() if d.spec.group == group]
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def _directive_help(directive: Directive) -> str:
+    default = " ".join(" ".join(words) for words in directive.spec.kind.lines(directive.default)).strip()
+    unit = f" {directive.spec.unit}" if default.isdigit() else ""
+    return f"  --{directive.name}\n      {directive.spec.help} (default: {default or 'empty'}{unit.rstrip()})"
+
+
+def _load(words: Sequence[str]) -> Settings:
+    """The settings of `[FILE] [--name value]...` and the environment. Raises ConfigError."""
+    words = list(words)
+    file = words.pop(0) if words and not words[0].startswith("--") else None
+    return load(file, words, os.environ)
+
+
+def _serve(words: list[str]) -> int:
+    settings = _load(words)
+    from vaylix_resp.app import serve
+
+    return serve(settings)
+
+
+def _check_config(words: list[str]) -> int:
+    as_json = "--json" in words
+    settings = _load([word for word in words if word != "--json"])
+    rows = []
+    for directive in DIRECTIVES.values():
+        value = settings.rendered(directive.name)
+        if directive.spec.secret and value:
+            value = "(secret)"
+        rows.append({"name": directive.name, "value": value, "source": settings.sources.get(directive.name, "default")})
+    if as_json:
+        print(json.dumps({"ok": True, "warnings": settings.warnings, "directives": rows}, indent=2))
+        return EX_OK
+    for warning in settings.warnings:
+        print(f"warning: {_visible(warning)}")
+    for row in rows:
+        if row["source"] != "default":
+            shown = _visible(row["value"]) or '""'
+            print(f"{row['name']} {shown}   ({_visible(row['source'])})")
+    print("The configuration is valid; every directive not listed has its default.")
+    return EX_OK
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _healthcheck(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.file, (), os.environ)
+    if arguments.host or arguments.port or settings.port:
+        address = arguments.host or _reachable(settings.bind)
+        port = arguments.port or settings.port
+        where = f"{address}:{port}"
+    else:
+        address, port, where = settings.unixsocket, 0, settings.unixsocket
+    try:
+        problem = _ping(address, port, settings.requirepass, arguments.wait)
+    except (OSError, OverflowError) as error:
+        problem = str(getattr(error, "strerror", None) or error)
+    if problem:
+        return _complain(f"{where}: not healthy: {problem}", EX_UNHEALTHY)
+    print(f"{where}: healthy")
+    return EX_OK
+
+
+def _reachable(bind: Sequence[str]) -> str:
+    """An address at which a server bound to `bind` answers from here."""
+    first = bind[0].removeprefix("-") if bind else "127.0.0.1"
+    return {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "::*": "::1"}.get(first, first)
+
+
+def _ping(address: str, port: int, password: str, wait_s: float) -> str:
+    """What is wrong with the server, or "". Raises OSError when it cannot be reached in time."""
+    if port:
+        connection = socket.create_connection((address, port), wait_s)
+    else:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(wait_s)
+    with connection:
+        if not port:
+            connection.connect(address)
+        secret = password.encode("utf-8", "surrogateescape")
+        if secret:
+            connection.sendall(b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n" % (len(secret), secret))
+            answer = _line(connection)
+            if answer != "+OK":
+                return answer or "closed the connection"
+        connection.sendall(b"*1\r\n$4\r\nPING\r\n")
+        answer = _line(connection)
+        return "" if answer == "+PONG" else answer or "closed the connection"
+
+
+def _line(connection: socket.socket) -> str:
+    """One line of an answer, without its end; "" when the other side closed."""
+    line = bytearray()
+    while not line.endswith(b"\r\n") and len(line) < REPLY_BYTES_MAX:
+        byte = connection.recv(1)
+        if not byte:
+            return ""
+        line += byte
+    return line.decode("utf-8", "backslashreplace").strip()
+
+
+def _version(arguments: argparse.Namespace) -> int:
+    python = ".".join(map(str, sys.version_info[:3]))
+    if arguments.json:
+        print(json.dumps({"vaylix": __version__, "python": python}))
+    else:
+        print(f"vaylix {__version__} (python {python})")
+    return EX_OK

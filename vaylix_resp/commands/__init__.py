@@ -1,0 +1,1 @@
+"""What requests mean: each command one declaration and one short function. Pure."""

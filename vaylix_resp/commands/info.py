@@ -1,0 +1,19 @@
+"""INFO: what the server tells of itself. The text is made by `server.info`, which knows all parts."""
+
+from __future__ import annotations
+
+from ..resp.reply import Reply, Verbatim
+from .ports import Client
+from .spec import Argv, Kind, command
+
+
+@command(
+    "INFO", arity=-1, kind=Kind.SESSION, flags="loading stale", group="server", categories="dangerous",
+    syntax="[section [section ...]]",
+    tips=("nondeterministic_output", "request_policy:all_shards", "response_policy:special"),
+    history=(("7.0.0", "Added support for taking multiple section arguments."),),
+)  # fmt: skip
+def info(client: Client, argv: Argv) -> Reply:
+    """Facts and counters by section: default, all, everything, or by name."""
+    sections = [word.decode("utf-8", "replace").lower() for word in argv[1:]]
+    return Verbatim(client.server.info(sections).encode("utf-8", "surrogateescape"))

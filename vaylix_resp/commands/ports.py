@@ -1,0 +1,183 @@
+"""What commands outside the log may ask of the server: protocols, so that `commands` knows no socket.
+
+`Client` is one connection's session (`server.session.Session` is the only implementation outside tests); it is
+the first argument of every SESSION handler. `client.server` leads to the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ..clock import Clock
+from ..config import Settings
+from ..resp.reply import Reply
+from ..state.machine import StateMachine
+from ..state.views import ReadView
+from .spec import CommandSpec
+
+
+class Later:
+    """A reply that comes later; the client's next requests wait behind it.
+
+    A handler returns one and keeps it; whoever has the answer calls `resolve` (once; further calls are ignored).
+    `on_cancel` is called when the client goes away or is unblocked first; `blocking` marks what CLIENT UNBLOCK
+    may end (it resolves with `timeout_reply`).
+    """
+
+    __slots__ = ("_done", "_listener", "blocking", "on_cancel", "reply", "timeout_reply")
+
+    def __init__(
+        self,
+        *,
+        on_cancel: Callable[[], None] | None = None,
+        blocking: bool = False,
+        timeout_reply: Reply = None,
+    ) -> None:
+        self.on_cancel = on_cancel
+        self.blocking = blocking
+        self.timeout_reply = timeout_reply
+        self.reply: Reply = None
+        self._done = False
+        self._listener: Callable[[Reply], None] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    def resolve(self, reply: Reply) -> None:
+        if self._done:
+            return
+        self._done = True
+        self.reply = reply
+        if self._listener is not None:
+            self._listener(reply)
+
+    def listen(self, listener: Callable[[Reply], None]) -> None:
+        """The dispatcher's side: be told the reply, at once if it is there already."""
+        self._listener = listener
+        if self._done:
+            listener(self.reply)
+
+    def unblock(self, reply: Reply) -> None:
+        """End the wait from outside (CLIENT UNBLOCK): whoever would have answered is told to forget it."""
+        if not self._done:
+            if self.on_cancel is not None:
+                self.on_cancel()
+            self.resolve(reply)
+
+    def cancel(self) -> None:
+        """The client is gone: nobody wants the reply."""
+        if not self._done:
+            self._done = True
+            if self.on_cancel is not None:
+                self.on_cancel()
+
+
+class Client(Protocol):
+    """One connection. Attributes may be set where the comment says so; everything else is read only."""
+
+    id: int
+    name: bytes  # set by CLIENT SETNAME, HELLO
+    lib_name: bytes  # set by CLIENT SETINFO
+    lib_ver: bytes
+    addr: str  # "ip:port" of the peer
+    laddr: str
+    fd: int
+    db: int  # set by SELECT
+    proto: int  # 2 or 3; set by HELLO, RESET
+    user: str  # "default"
+    authenticated: bool  # set by AUTH, HELLO, RESET
+    created: float  # monotonic seconds
+    last_active: float
+    last_command: str  # full name, lower case, as CLIENT LIST prints it
+    multi: Any  # server.transaction.Queue while in MULTI, else None
+    watched: dict[tuple[int, bytes], int]  # (db, key) -> version seen
+    dirty: bool  # a watched key has changed here
+    channels: dict[bytes, None]  # subscriptions, in the order made; managed by the pub/sub hub
+    patterns: dict[bytes, None]
+    shard_channels: dict[bytes, None]
+    reply_mode: str  # "on", "off", "skip" (the next reply), set by CLIENT REPLY
+    monitor: bool
+    no_evict: bool
+    no_touch: bool
+    tracking: Any  # server.tracking.Tracking or None
+    capa_redirect: bool
+    input_bytes: int  # sizes for CLIENT LIST (qbuf, omem, tot-net-in/out)
+    output_bytes: int
+    total_input: int
+    total_output: int
+    commands_seen: int
+    waiting: Later | None  # the reply it waits for
+    server: Server
+
+    def push(self, message: Reply) -> None:
+        """Send out of band, now: pub/sub messages, invalidations, MONITOR lines. Never blocks."""
+
+    def push_wire(self, wire: bytes) -> None:
+        """As `push`, already encoded for this client's protocol: one message to thousands is encoded once."""
+
+    def fresh(self) -> None:
+        """What RESET leaves: the state of a new connection. Subscriptions, tracking and MONITOR are left first."""
+
+    def submit(self, operation: Sequence[bytes] | None, finish: Callable[[Any], Reply]) -> Reply:
+        """Answer with `finish(result)` in this request's turn: when `operation` has been applied (result: its
+        reply), or, for None, when the session's earlier writes have been (result: None). Returns NO_REPLY."""
+
+    def run_queued(self, spec: CommandSpec, argv: Sequence[bytes], db: int) -> Reply:
+        """Execute one request of a transaction that needs no entry, at once; errors come back as replies."""
+
+    def close_after_reply(self) -> None:
+        """QUIT, a fatal protocol error: flush what is written, then close."""
+
+    def kill(self) -> None:
+        """Close now."""
+
+
+class Server(Protocol):
+    """What all clients share."""
+
+    settings: Settings
+    clock: Clock
+    machine: StateMachine
+    commands: dict[str, CommandSpec]
+    clients: Any  # server.clients.Clients
+    pubsub: Any  # server.pubsub.Hub
+    tracking: Any  # server.tracking.TrackingTable
+    monitors: Any  # server.monitor.Monitors
+    stats: Any  # observability.metrics.Stats
+    slowlog: Any  # observability.slowlog.SlowLog
+    latency: Any  # observability.latency.LatencyMonitor
+    process: Any  # observability.process.Process
+    node: Any  # engine.node.Node: the log, snapshots, failure state
+    run_id: str  # 40 hex digits, new at each start
+    started: float  # monotonic seconds
+    config_file: str | None
+    active_expire: bool  # expired keys are removed in the background; set by DEBUG SET-ACTIVE-EXPIRE
+
+    def view(self, db: int) -> ReadView:
+        """Applied state as of now."""
+
+    def info(self, sections: Sequence[str]) -> str:
+        """INFO's text for these sections in lower case, none meaning the default (`server.info.render`)."""
+
+    def refresh(self) -> None:
+        """Monitors, trackers or a pause have changed: work out again who has to be told of what."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
+        """Call back once, on the event loop; the result has `cancel()`."""
+
+    def propose(self, entry: tuple[bytes, ...]) -> Later:
+        """Log an entry of the server's own; resolves with the reply of its apply, or the error that kept it out."""
+
+    def rewrite_config(self) -> Reply:
+        """CONFIG REWRITE: put the settings in force into the file they came from; OK, or raises CommandError."""
+
+    def watch(self, client: Client, db: int, key: bytes) -> None:
+        """Set `client.dirty` when this key is touched from now on."""
+
+    def unwatch(self, client: Client) -> None:
+        """Forget all keys that the client watches."""
+
+    def shutdown(self, *, save: bool | None, now: bool, force: bool) -> Reply:
+        """Begin an orderly stop; a Later, or an error reply when it cannot."""

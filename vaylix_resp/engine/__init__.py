@@ -1,0 +1,1 @@
+"""From a proposal to an answer: batches, durability, apply; boot and snapshots."""

@@ -1,0 +1,194 @@
+"""Snapshots from the log: when to make one, the child process that makes it, and what may be deleted afterwards.
+
+The server only seals a segment; a child runs the recovery code over the last snapshot and the sealed segments and
+writes the next snapshot. Every snapshot is thereby proof that the log can be replayed.
+Promises: one at a time; a snapshot that fails or is cancelled leaves no trace but a temporary file, removed at the
+latest by the next start; segments go only when the manifest names the snapshot that covers them.
+Not here: the file's format (`storage.snapshot`), the child's side (`snapshot_child`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ..clock import Clock
+from ..commands.ports import Later
+from ..errors import CommandError
+from ..resp.reply import OK
+from ..state.digest import digest_hex
+from ..storage.errors import StorageError
+from ..storage.manifest import SnapshotInfo
+from ..storage.store import Store
+from .group_commit import GroupCommit
+from .node import Node
+from .snapshot_child import digest_arguments, snapshot_arguments
+
+IN_PROGRESS = "ERR Background save already in progress"
+MESSAGE_BYTES_MAX = 64 * 1024  # of one line that the child prints
+
+
+class Checkpoint:
+    """Starts, watches and publishes snapshots of one node. Times are wall-clock seconds unless named otherwise."""
+
+    def __init__(self, store: Store, node: Node, commit: GroupCommit, clock: Clock, databases: int) -> None:
+        self.running = False
+        self.started_s: float | None = None  # monotonic
+        self.last_ok = True
+        self.last_error = ""
+        self.last_duration_s: float | None = None
+        self.count = 0
+        self.progress = 0.0
+        self.throttle_bytes = 0  # per second; 0: none
+        newest = store.manifest.newest
+        self.sequence = newest.sequence if newest else 0
+        self.last_save_unix = (newest.timestamp_ms if newest else store.manifest.created_ms) // 1000
+        self._log_bytes_at_last = store.wal.total_bytes
+        self._store, self._node, self._commit, self._clock = store, node, commit, clock
+        self._databases = databases
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._comparison: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self.on_end: Callable[[bool, str], None] = _unheard
+
+    @property
+    def changes_since(self) -> int:
+        """Entries behind the newest snapshot."""
+        return self._node.applied - self.sequence
+
+    @property
+    def log_bytes_since(self) -> int:
+        """How much the log has grown since the last snapshot was published."""
+        return max(0, self._store.wal.total_bytes - self._log_bytes_at_last)
+
+    def start(self) -> Later | CommandError:
+        """Begin a snapshot of what has been applied so far; the Later gets OK or a CommandError. One at a time."""
+        if self.running:
+            return CommandError(IN_PROGRESS)
+        if self._node.failure is not None:
+            return CommandError(f"MISCONF no snapshot while the log is stopped: {self._node.failure}")
+        self.running = True
+        self.progress = 0.0
+        self.started_s = self._clock.now()
+        # Kept: a task that nobody refers to may be collected before it ends.
+        ended = Later(timeout_reply=OK)
+        self._task = asyncio.get_running_loop().create_task(self._run(ended))
+        return ended
+
+    async def cancel(self) -> None:
+        """Stop a running snapshot and wait until its process is gone."""
+        self._cancelled = True
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def rebuild_and_compare(self) -> Later:
+        """Rebuild the state from disk in a child; OK if its digest is that of the live state at the same sequence."""
+        ended = Later()
+        self._comparison = asyncio.get_running_loop().create_task(self._compare(ended))
+        return ended
+
+    async def _compare(self, ended: Later) -> None:
+        live: list[str] = []
+
+        def rotate_and_digest() -> None:
+            self._node.wal.rotate()
+            live.append(digest_hex(self._node.machine))
+
+        try:
+            await self._between(rotate_and_digest)
+            last = self._node.wal.last
+            message = await self._child(digest_arguments(self._store.root, last, self._databases))
+        except (StorageError, OSError, ChildFailed) as failure:
+            ended.resolve(CommandError(f"ERR the state could not be rebuilt: {failure}"))
+            return
+        same = message["digest"] == live[0]
+        text = f"ERR the state in memory ({live[0]}) differs from the one on disk ({message['digest']})"
+        ended.resolve(OK if same else CommandError(text))
+
+    async def _run(self, ended: Later) -> None:
+        reply: Any = OK
+        try:
+            await self._make()
+        except (StorageError, OSError, ChildFailed) as failure:
+            reply = CommandError(f"ERR snapshot failed: {failure}")
+        except asyncio.CancelledError:
+            reply = CommandError("ERR snapshot cancelled")
+            raise
+        finally:
+            self.last_ok = reply is OK
+            self.last_error = "" if reply is OK else reply.text
+            self.last_duration_s = self._clock.now() - (self.started_s or 0.0)
+            self.running = False
+            self.started_s = None
+            self._process = None
+            self.on_end(self.last_ok, self.last_error)
+            ended.resolve(reply)
+
+    async def _make(self) -> None:
+        await self._between(self._node.wal.rotate)
+        sequence = self._node.wal.last
+        message = await self._child(
+            snapshot_arguments(self._store.root, sequence, self._databases, self.throttle_bytes)
+        )
+        info = SnapshotInfo(**message["snapshot"])
+        loop = asyncio.get_running_loop()
+        # Files are made durable off the loop; while that runs nobody else touches the manifest.
+        await loop.run_in_executor(None, self._store.publish_snapshot, info)
+        await loop.run_in_executor(None, self._store.prune)
+        self.sequence = info.sequence
+        self.last_save_unix = self._clock.wall_ms() // 1000
+        self._log_bytes_at_last = self._store.wal.total_bytes
+        self.count += 1
+        self.progress = 1.0
+
+    async def _between(self, job: Callable[[], None]) -> None:
+        """Run a job when no batch is in flight, and wait for it."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def run() -> None:
+            try:
+                job()
+                ended.set_result(None)
+            except StorageError as failure:
+                ended.set_exception(failure)
+
+        self._commit.between_batches(run)
+        await ended
+
+    async def _child(self, arguments: list[str]) -> dict[str, Any]:
+        """Run the child; the last JSON line that it prints. Earlier ones are progress."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "vaylix_resp", *arguments,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            limit=MESSAGE_BYTES_MAX,
+        )  # fmt: skip
+        self._process = process
+        assert process.stdout is not None and process.stderr is not None
+        if self._cancelled:
+            process.terminate()
+        errors = asyncio.get_running_loop().create_task(process.stderr.read())
+        message: dict[str, Any] = {}
+        async for line in process.stdout:
+            message = json.loads(line)
+            self.progress = message.get("progress", self.progress)
+        code = await process.wait()
+        if code != 0:
+            text = (await errors).decode("utf-8", "replace").strip().splitlines()
+            raise ChildFailed(text[-1] if text else f"the snapshot process ended with status {code}")
+        await errors
+        return message
+
+
+class ChildFailed(Exception):
+    """The child ended without a result; the text is its last line."""
+
+
+def _unheard(ok: bool, error: str) -> None:
+    """Until `app` listens; INFO shows the outcome all the same."""

@@ -1,0 +1,230 @@
+"""One node: the open batch, the log, the Raft core and the state machine, in the order a write travels.
+
+    join -> [open batch] -> seal -> persist (write, fdatasync) -> commit -> apply in order -> the runs' owners answer
+
+Promises: a run is completed only after its batch is durable and committed (with appendfsync always), runs of a batch
+in the order of their entries; a refused or failed batch reaches every owner as an error and changes nothing.
+Plain synchronous code: who calls `persist`, and on which thread, is `group_commit`'s business; only `persist` may run
+elsewhere. Not here: sockets, replies, when to snapshot (`checkpoint`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..clock import Clock
+from ..errors import EX_IO, INDETERMINATE, MISCONF_FULL, MISCONF_LOG, CommandError, Halt
+from ..limits import BATCH_BYTES_MAX
+from ..raft.core import RaftCore
+from ..raft.types import EntryId
+from ..state.machine import StateMachine
+from ..storage.errors import DiskFull, WalFailed
+from ..storage.wal import Wal
+from . import entries
+
+if TYPE_CHECKING:
+    from ..commands.ports import Later
+    from .checkpoint import Checkpoint
+
+Operation = Sequence[bytes]
+
+
+class Owner(Protocol):
+    """Whoever put a run into a batch."""
+
+    def complete(self, run: Run) -> None:
+        """The run's operations are committed: apply each with `node.machine.apply`, in order, and answer."""
+
+    def fail(self, run: Run, refusal: CommandError) -> None:
+        """None of the run's operations will be applied here; `refusal` is the answer to each."""
+
+
+class Run:
+    """What one owner has in one batch. `items` is the owner's own account of what to do and answer, in order."""
+
+    __slots__ = ("batch", "items", "operations", "owner")
+
+    def __init__(self, owner: Owner, batch: Batch) -> None:
+        self.owner = owner
+        self.batch = batch
+        self.operations: list[Operation] = []
+        self.items: list[Any] = []
+
+
+class Batch:
+    """Runs that will share one fsync. `size` is an estimate in bytes, for bounds."""
+
+    __slots__ = ("body", "count", "first", "runs", "seed", "size", "timestamp_ms")
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.size = 0
+        self.first = self.count = self.timestamp_ms = self.seed = 0
+        self.body = b""
+
+
+class FsyncStats:
+    """Durations in microseconds."""
+
+    __slots__ = ("count", "last_us", "max_us", "total_us")
+
+    def __init__(self) -> None:
+        self.count = self.last_us = self.max_us = self.total_us = 0
+
+    def record(self, us: int) -> None:
+        self.count += 1
+        self.last_us = us
+        self.total_us += us
+        if us > self.max_us:
+            self.max_us = us
+
+
+class Node:
+    """`wal` is recovered and `machine` stands where the log ends."""
+
+    def __init__(
+        self, wal: Wal, machine: StateMachine, clock: Clock, rng: random.Random, *, exit_on_io_error: bool = False
+    ) -> None:
+        assert machine.applied == wal.last, (machine.applied, wal.last)
+        self.wal = wal
+        self.machine = machine
+        self.clock = clock
+        self.raft = RaftCore(EntryId(wal.last, wal.term))
+        self.open = Batch()
+        self.fsync = FsyncStats()
+        self.appendfsync = "always"
+        self.exit_on_io_error = exit_on_io_error
+        self.failure: str | None = None  # why the log takes nothing more, until a restart
+        self.full = False  # the disk is full; `space_is_back` ends it
+        self.refusal: CommandError | None = None  # the answer to every write while one of the two holds
+        self.on_join: Callable[[], None] = _nobody  # told when the open batch gets its first run
+        self.on_open: Callable[[], None] = _nobody  # told when an empty batch takes the place of a full one
+        self.on_failure: Callable[[str], None] = _unheard
+        self.checkpoint: Checkpoint  # set by `app`, which makes both
+        self._rng = rng
+
+    def rebuild_and_compare(self) -> Later:
+        """Rebuild the state from disk in another process; OK if it is the one in memory, else an error."""
+        return self.checkpoint.rebuild_and_compare()
+
+    @property
+    def last_sequence(self) -> int:
+        return self.raft.last
+
+    @property
+    def applied(self) -> int:
+        return self.raft.applied
+
+    @property
+    def term(self) -> int:
+        return self.raft.term
+
+    @property
+    def crowded(self) -> bool:
+        """The open batch has all that one fsync should cover; further writers have to wait for the next."""
+        return self.open.size >= BATCH_BYTES_MAX
+
+    def join(self, owner: Owner) -> Run:
+        """A new run in the open batch. The caller has looked at `refusal`."""
+        batch = self.open
+        run = Run(owner, batch)
+        batch.runs.append(run)
+        if len(batch.runs) == 1:
+            self.on_join()
+        return run
+
+    def propose(self, owner: Owner, operation: Operation) -> Run:
+        """A run of a single operation, for the server's own entries."""
+        run = self.join(owner)
+        run.operations.append(operation)
+        run.items.append(operation)
+        run.batch.size += sum(map(len, operation))
+        return run
+
+    def seal(self) -> Batch | None:
+        """Close the open batch, give its entries their places and its time; None if there is nothing in it."""
+        batch = self.open
+        if not batch.runs:
+            return None
+        crowded = self.crowded
+        self.open = Batch()
+        if crowded:
+            self.on_open()
+        if self.refusal is not None:  # refused since they joined
+            self._fail(batch, self.refusal)
+            return None
+        batch.body = b"".join([entries.encode(run.operations) for run in batch.runs])
+        batch.count = sum([len(run.operations) for run in batch.runs])
+        batch.first = self.raft.propose(batch.count)
+        batch.timestamp_ms = max(self.clock.wall_ms(), self.machine.time_ms)
+        batch.seed = self._rng.getrandbits(64)
+        return batch
+
+    def persist(self, batch: Batch) -> None:
+        """One write, and one fdatasync if replies wait for it. Raises DiskFull or WalFailed. May run on a thread."""
+        self.wal.append(
+            batch.first, batch.count, self.raft.term, batch.timestamp_ms, self.raft.committed, batch.seed, batch.body
+        )
+        if self.appendfsync == "always":
+            self.sync()
+
+    def sync(self) -> None:
+        """fdatasync, measured. Raises WalFailed, once and for ever."""
+        began = self.clock.now()
+        self.wal.sync()
+        self.fsync.record(int((self.clock.now() - began) * 1e6))
+
+    def persisted(self, batch: Batch) -> None:
+        """The batch is in the log: commit it, apply it, let its owners answer."""
+        raft, machine = self.raft, self.machine
+        committed = raft.persist(EntryId(batch.first + batch.count - 1, raft.term))
+        assert machine.applied == batch.first - 1, (machine.applied, batch.first)
+        for run in batch.runs:
+            # Again for each run: its reads may have moved the world's time to the local clock.
+            machine.begin_batch(batch.timestamp_ms, batch.seed)
+            run.owner.complete(run)
+        assert machine.applied == committed, (machine.applied, committed)
+        raft.apply(committed)
+
+    def rejected(self, batch: Batch, cause: DiskFull | WalFailed) -> None:
+        """`persist` has raised: answer the batch's owners and refuse what comes after."""
+        if isinstance(cause, DiskFull):
+            self.raft.withdraw()
+            self.out_of_space()
+            self._fail(batch, CommandError(MISCONF_FULL))
+            return
+        self.log_failed(str(cause))
+        self._fail(batch, CommandError(INDETERMINATE))
+        if self.exit_on_io_error:
+            raise Halt(EX_IO, f"the log failed: {cause}")
+
+    def log_failed(self, reason: str) -> None:
+        """No write is taken any more; the next start reads back what the disk really has."""
+        if self.failure is None:
+            self.failure = reason
+            self.refusal = CommandError(MISCONF_LOG.format(reason=reason))
+            self.on_failure(reason)
+
+    def out_of_space(self) -> None:
+        self.full = True
+        if self.failure is None:
+            self.refusal = CommandError(MISCONF_FULL)
+
+    def space_is_back(self) -> None:
+        self.full = False
+        if self.failure is None:
+            self.refusal = None
+
+    def _fail(self, batch: Batch, refusal: CommandError) -> None:
+        for run in batch.runs:
+            run.owner.fail(run, refusal)
+
+
+def _nobody() -> None:
+    """Before a group commit drives the node, its caller does (tests, boot)."""
+
+
+def _unheard(reason: str) -> None:
+    """Until `app` listens; INFO and every refused write name the reason all the same."""

@@ -1,0 +1,140 @@
+"""The process that makes a snapshot: recovery code over the last snapshot and the sealed log, then a file.
+
+Reads the data directory beside the running server and writes one temporary file; the server publishes it.
+Prints JSON lines: {"progress": 0..1} now and then, at the end {"snapshot": {...}} or {"digest": ...}.
+Promise: a state that cannot be rebuilt from disk ends with a message on stderr and a status that is not 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from ..errors import EX_DATA, EX_OK
+from ..state import image
+from ..state.digest import digest_hex
+from ..state.machine import StateMachine
+from ..storage.disk import RealDisk, join
+from ..storage.errors import StorageError
+from ..storage.manifest import Manifest, read_manifest
+from ..storage.recovery import read_batches
+from ..storage.snapshot import DIRECTORY, SnapshotReader, SnapshotWriter, temporary_path
+from .boot import load_snapshot, new_machine, replay
+
+SUBCOMMAND = "snapshot-child"
+PROGRESS_S = 0.5
+NICENESS = 10  # a snapshot can wait; the server's fsync cannot
+
+
+def snapshot_arguments(root: str, sequence: int, databases: int, throttle: int) -> list[str]:
+    return [
+        SUBCOMMAND, "--dir", root, "--sequence", str(sequence), "--databases", str(databases),
+        "--throttle", str(throttle),
+    ]  # fmt: skip
+
+
+def digest_arguments(root: str, sequence: int, databases: int) -> list[str]:
+    return [*snapshot_arguments(root, sequence, databases, 0), "--digest"]
+
+
+def child_main(argv: list[str]) -> int:
+    """Entry point of the hidden subcommand."""
+    parser = argparse.ArgumentParser(prog=f"vaylix {SUBCOMMAND}")
+    parser.add_argument("--dir", required=True)
+    parser.add_argument("--sequence", type=int, required=True)
+    parser.add_argument("--databases", type=int, required=True)
+    parser.add_argument("--throttle", type=int, default=0, help="bytes per second; 0: none")
+    parser.add_argument("--digest", action="store_true", help="print the digest of the state, write nothing")
+    options = parser.parse_args(argv)
+    gc.disable()
+    with contextlib.suppress(OSError):  # not allowed in some containers, and not needed
+        os.nice(NICENESS)
+    try:
+        return _run(options.dir, options.sequence, options.databases, options.throttle, options.digest)
+    except StorageError as failure:
+        print(failure, file=sys.stderr)
+        return failure.exit_code
+
+
+def _run(root: str, sequence: int, databases: int, throttle: int, digest_only: bool) -> int:
+    disk = RealDisk()
+    manifest = read_manifest(disk, root)
+    if manifest is None:
+        print(f"{root}: no manifest", file=sys.stderr)
+        return EX_DATA
+    progress = _Progress()
+    machine = new_machine(databases)
+    term, tag = _rebuild(disk, root, manifest, machine, sequence, progress)
+    if digest_only:
+        print(json.dumps({"digest": digest_hex(machine)}), flush=True)
+        return EX_OK
+    writer = SnapshotWriter(
+        disk, temporary_path(root, sequence), store_id=manifest.store_id_bytes, sequence=sequence, tag=tag, term=term,
+        timestamp_ms=machine.time_ms, throttle=_throttle(throttle),
+    )  # fmt: skip
+    try:
+        keys, total = 0, max(1, sum(len(db.items) for db in machine.world.databases))
+        for kind, obj in image.dump(machine):
+            writer.add_chunk(obj, kind)
+            keys += len(obj[1]) if kind == image.ITEMS else 0
+            progress.say(0.5 + keys / total / 2)
+        info = writer.finish({"keys": keys, "digest": digest_hex(machine)})
+    except BaseException:
+        writer.abort()
+        raise
+    print(json.dumps({"snapshot": asdict(info)}), flush=True)
+    return EX_OK
+
+
+def _rebuild(
+    disk: RealDisk, root: str, manifest: Manifest, machine: StateMachine, sequence: int, progress: _Progress
+) -> tuple[int, bytes]:
+    """The state at `sequence`, and the term and tag of the batch that ends there."""
+    info = manifest.newest
+    term, tag = 0, b""
+    if info is not None:
+        load_snapshot(machine, SnapshotReader(disk, join(root, DIRECTORY, info.file), manifest.store_id_bytes, info))
+        term, tag = info.term, bytes.fromhex(info.tag)
+    first = machine.applied
+    for batch in read_batches(disk, root, manifest, first, sequence):
+        replay(machine, batch)
+        term, tag = batch.term, batch.tag
+        progress.say((machine.applied - first) / max(1, sequence - first) / 2)
+    if machine.applied != sequence:
+        raise StorageError(f"{root}: the log ends at sequence {machine.applied}, {sequence} was to be reached")
+    return term, tag
+
+
+class _Progress:
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def say(self, fraction: float) -> None:
+        """At most two lines a second."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_S
+            print(json.dumps({"progress": round(fraction, 4)}), flush=True)
+
+
+def _throttle(bytes_per_second: int) -> Callable[[int], None] | None:
+    """Sleep so that no more than this is written a second, counted from the start."""
+    if bytes_per_second <= 0:
+        return None
+    began, written = time.monotonic(), 0
+
+    def wait(size: int) -> None:
+        nonlocal written
+        written += size
+        ahead = written / bytes_per_second - (time.monotonic() - began)
+        if ahead > 0:
+            time.sleep(ahead)
+
+    return wait

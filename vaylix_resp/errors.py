@@ -1,0 +1,76 @@
+"""What can go wrong, and what each kind asks of whoever meets it.
+
+Promise: an error reply means "it did not happen", unless its code is INDETERMINATE.
+Not here: damage on disk (`storage.errors`), which is for the operator and never for a client.
+"""
+
+from __future__ import annotations
+
+EX_OK = 0
+EX_DATA = 65  # damaged data: the server refuses to start and names the place
+EX_BROKEN = 70  # one of our own invariants failed: stop before it spreads
+EX_IO = 74  # the disk failed under us
+EX_CONFIG = 78  # the configuration cannot be used
+
+
+class CommandError(Exception):
+    """The request is wrong, the same on every replica; `text` is the reply with its code in front.
+
+    Raised by a handler before it has written anything, so nothing is left behind.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    @property
+    def code(self) -> str:
+        """The first word: what client libraries map to an exception class."""
+        return self.text.split(" ", 1)[0]
+
+
+class Halt(BaseException):
+    """Only this process is wrong (disk, memory, a bug): stop it before it diverges.
+
+    `exit_code` is one of the EX_ constants; the text is one line for the operator.
+    """
+
+    def __init__(self, exit_code: int, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+def error(message: str) -> CommandError:
+    """A plain `ERR`."""
+    return CommandError("ERR " + message)
+
+
+# Texts that several commands share; each is Redis 7.2's own, because clients compare them.
+SYNTAX = "ERR syntax error"
+NOT_AN_INTEGER = "ERR value is not an integer or out of range"
+NOT_A_FLOAT = "ERR value is not a valid float"
+WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+NO_SUCH_KEY = "ERR no such key"
+OUT_OF_RANGE = "ERR index out of range"
+NO_AUTH = "NOAUTH Authentication required."
+WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled."  # noqa: S105 - a reply, not a secret
+EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors."
+INDETERMINATE = (
+    "INDETERMINATE the log could not be synced: this write may or may not survive a restart; "
+    "read it back after the server has been restarted"
+)
+MISCONF_LOG = "MISCONF Writes are refused: the log failed ({reason}). Reads go on; restart on a healthy disk"
+MISCONF_FULL = "MISCONF Writes are refused: the disk of the data directory is full. Writes resume when space is back"
+
+
+def wrong_arity(name: str) -> CommandError:
+    """`name` in lower case, a subcommand as `client|kill`."""
+    return CommandError(f"ERR wrong number of arguments for '{name}' command")
+
+
+def printable(raw: bytes, limit: int = 128) -> str:
+    """Client bytes made safe for an error line: bounded, no CR, LF or other controls."""
+    text = raw[:limit].decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else " " for c in text)

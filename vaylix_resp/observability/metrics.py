@@ -1,0 +1,172 @@
+"""Counters: what the server has done since it started or since CONFIG RESETSTAT.
+
+Plain integer slots that their owners raise in bulk, once per read from a socket rather than once per request:
+
+    stats.total_commands_processed += n                   the dispatcher, per run of requests
+    record(stats.command("get"), n, seconds, failed)      the same, n requests of one command in `seconds` together
+    stats.error("WRONGTYPE")                              for each error reply
+    stats.tick(now)                                       housekeeping, about every 100 ms
+
+Not here: keyspace hits, misses and expired keys, which the state machine counts (`state.machine.World`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+# Powers of two of 1024 ns from 1 us on; the last bucket takes everything from half a second up.
+BUCKETS: Final = 21
+SAMPLES: Final = 16  # a rate is the mean of so many ticks, which smooths it over 1.6 s as in Redis
+TICK_SECONDS_MIN: Final = 0.1
+ERROR_CODES_MAX: Final = 128  # different codes counted one by one; DEBUG ERROR can invent any number of them
+OTHER_ERRORS: Final = "OTHER"
+
+
+class CommandStats:
+    """What one command has cost. `buckets[i]` counts calls of less than 1024 << i ns (the last: any duration)."""
+
+    __slots__ = ("buckets", "calls", "failed_calls", "name", "nanoseconds", "rejected_calls")
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # "get", "config|set"
+        self.calls = self.nanoseconds = 0
+        self.rejected_calls = 0  # refused before execution: arity, NOAUTH, MISCONF
+        self.failed_calls = 0  # executed, and the reply was an error
+        self.buckets = [0] * BUCKETS
+
+    @property
+    def usec(self) -> int:
+        return self.nanoseconds // 1000
+
+
+def record(stats: CommandStats, calls: int, seconds: float, failed: int = 0) -> None:
+    """Count `calls` executions that took `seconds` together and are taken to have cost the same each."""
+    spent = int(seconds * 1e9)
+    stats.calls += calls
+    stats.nanoseconds += spent
+    stats.failed_calls += failed
+    at = (spent // calls >> 10).bit_length()
+    stats.buckets[at if at < BUCKETS else -1] += calls
+
+
+def bucket_top_usec(index: int) -> int:
+    """The highest duration a bucket stands for, as LATENCY HISTOGRAM names it: 1, 2, 4, 8, 16, 33, 66, 132...
+
+    Redis keeps 128 steps between powers of two and names a bucket by the end of the step at its top, which is
+    where 33 rather than 32 comes from; tools compare the numbers.
+    """
+    top = 1024 << index
+    return (top + top // 128 - 1) // 1000
+
+
+def cumulative(stats: CommandStats) -> dict[int, int]:
+    """LATENCY HISTOGRAM's distribution: duration in us -> calls up to it; buckets that add nothing are left out."""
+    found: dict[int, int] = {}
+    total = 0
+    for index, count in enumerate(stats.buckets):
+        if count:
+            total += count
+            found[bucket_top_usec(index)] = total
+    return found
+
+
+def percentile_usec(stats: CommandStats, percentile: float) -> float:
+    """The duration that `percentile` per cent of the calls stayed within, interpolated inside its bucket."""
+    total = sum(stats.buckets)
+    wanted = total * percentile / 100
+    passed = 0
+    for index, count in enumerate(stats.buckets):
+        if count and passed + count >= wanted:
+            low = 0 if index == 0 else 1024 << (index - 1)
+            high = 1024 << index
+            return (low + (high - low) * max(wanted - passed, 0) / count) / 1000
+        passed += count
+    return 0.0
+
+
+class Rate:
+    """Events per second, as the mean of the last few samples of a counter that only rises."""
+
+    __slots__ = ("_at", "_last", "_samples", "_seen")
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._at: float | None = None
+        self._samples = [0.0] * SAMPLES
+        self._seen = 0
+
+    def sample(self, now: float, counter: int) -> None:
+        if self._at is not None and now > self._at:
+            self._samples[self._seen % SAMPLES] = (counter - self._last) / (now - self._at)
+            self._seen += 1
+        self._at, self._last = now, counter
+
+    @property
+    def value(self) -> float:
+        return sum(self._samples) / SAMPLES
+
+
+class Stats:
+    """All counters of one server. Fields are named as in INFO; raise them directly."""
+
+    __slots__ = (
+        "_last_tick", "commands", "errors", "evicted_clients", "input_rate", "ops_rate", "output_rate",
+        "acl_access_denied_auth", "client_output_buffer_limit_disconnections",
+        "client_query_buffer_limit_disconnections", "peak_input_buffer", "peak_output_buffer",
+        "rejected_connections", "total_commands_processed", "total_connections_received", "total_error_replies",
+        "total_net_input_bytes", "total_net_output_bytes", "total_reads_processed", "total_writes_processed",
+        "unexpected_error_replies",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.commands: dict[str, CommandStats] = {}
+        self._zero()
+
+    def _zero(self) -> None:
+        self.total_connections_received = self.rejected_connections = self.evicted_clients = 0
+        self.total_commands_processed = 0
+        self.total_net_input_bytes = self.total_net_output_bytes = 0
+        self.total_reads_processed = self.total_writes_processed = 0  # reads from and writes to sockets
+        self.client_query_buffer_limit_disconnections = self.client_output_buffer_limit_disconnections = 0
+        self.acl_access_denied_auth = 0  # failed AUTH and HELLO AUTH
+        self.total_error_replies = self.unexpected_error_replies = 0
+        self.peak_input_buffer = self.peak_output_buffer = 0  # of one client, in bytes
+        self.errors: dict[str, int] = {}
+        self.ops_rate, self.input_rate, self.output_rate = Rate(), Rate(), Rate()
+        self._last_tick: float | None = None
+
+    def command(self, name: str) -> CommandStats:
+        """The counters of a command by its full lower-case name; the object stays the same for the server's life."""
+        found = self.commands.get(name)
+        if found is None:
+            found = self.commands[name] = CommandStats(name)
+        return found
+
+    def error(self, code: str) -> None:
+        """Count one error reply by its code, the first word."""
+        self.total_error_replies += 1
+        errors = self.errors
+        if code not in errors and len(errors) >= ERROR_CODES_MAX:
+            code = OTHER_ERRORS
+        errors[code] = errors.get(code, 0) + 1
+
+    def tick(self, now: float) -> None:
+        """Take the samples that rates are made of; more often than every 100 ms is ignored."""
+        if self._last_tick is not None and now - self._last_tick < TICK_SECONDS_MIN * 0.9:
+            return
+        self._last_tick = now
+        self.ops_rate.sample(now, self.total_commands_processed)
+        self.input_rate.sample(now, self.total_net_input_bytes)
+        self.output_rate.sample(now, self.total_net_output_bytes)
+
+    def reset(self) -> None:
+        """CONFIG RESETSTAT. CommandStats objects stay, because the dispatcher holds them."""
+        self._zero()
+        for stats in self.commands.values():
+            stats.calls = stats.nanoseconds = stats.rejected_calls = stats.failed_calls = 0
+            stats.buckets[:] = [0] * BUCKETS
+
+    def used(self) -> Sequence[CommandStats]:
+        """The commands that were called or refused at least once."""
+        return [s for s in self.commands.values() if s.calls or s.rejected_calls]

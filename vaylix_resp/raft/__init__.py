@@ -1,0 +1,1 @@
+"""Agreement on the log. Pure: no clock, no file, no socket."""

@@ -1,0 +1,275 @@
+"""One socket: bytes in, bytes out, and how much of either a client may make us keep.
+
+Promises: a client that reads slowly is first no longer read from, then closed; whatever it does, nobody else waits.
+A single reply may be larger than the output limit: the limit is compared with what was left unread before it.
+Not here: what requests mean (`execution`), what they look like (`resp.reader`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from ..errors import CommandError
+from ..limits import BACKLOG_REQUESTS_MAX, OUTPUT_PAUSE_BYTES
+from ..observability.logs import get_log
+from ..resp.reader import QUERY_TOO_LARGE, ProtocolError, RequestReader
+from ..resp.reply import Push, Reply
+from ..resp.writer import encode, error_line
+from .clients import type_of
+from .execution import Execution
+
+if TYPE_CHECKING:
+    from .shared import Shared
+
+log = get_log("server")
+
+PROTECTED_MODE = (
+    "-DENIED Vaylix is running in protected mode because protected mode is enabled and no password is set for the "
+    "default user. In this mode connections are only accepted from the loopback interface. Set `requirepass`, or bind "
+    "to loopback only, or turn `protected-mode` off if you know that the network is safe.\r\n"
+)
+
+
+class Connection(Execution, asyncio.Protocol):
+    """The protocol of one client's transport."""
+
+    __slots__ = ("_lost", "_reader", "_reading", "_soft_since", "_transport", "_writable", "closing")
+
+    def __init__(self, shared: Shared) -> None:
+        self.closing = self._lost = False
+        self._reading = self._writable = True
+        self._soft_since = 0.0  # when the output first stayed over the soft limit; 0.0: it does not
+        settings = shared.settings
+        self._reader = RequestReader(
+            settings.proto_max_bulk_len, settings.client_query_buffer_limit, trusted=not settings.requirepass
+        )
+        super().__init__(shared, 0, "", "", -1)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        shared = self.shared
+        shared.stats.total_connections_received += 1
+        self._name_ends()
+        refused = shared.clients.refuse() or self._unprotected()
+        if refused:
+            shared.stats.rejected_connections += 1
+            self._lost = True
+            self._transport.write(refused.encode() if refused[0] == "-" else error_line(refused))
+            self._transport.close()
+            return
+        self.id = shared.clients.new_id()
+        self._transport.set_write_buffer_limits(high=OUTPUT_PAUSE_BYTES)
+        shared.clients.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing or self._lost:
+            return
+        size = len(data)
+        self.total_input += size
+        stats = self.shared.stats
+        stats.total_net_input_bytes += size
+        stats.total_reads_processed += 1
+        self.last_active = self.shared.clock.now()
+        try:
+            requests = self._reader.read(data)
+            self.execute(requests)
+            while requests and not self._reader.trusted and self._reader.buffered:
+                # Before the log-in one request at a time is read, because AUTH lifts the bounds for those behind it.
+                self._reader.trusted = self.authenticated
+                requests = self._reader.read(b"")
+                self.execute(requests)
+        except ProtocolError as bad:
+            self._protocol_error(bad)
+        if len(self._backlog) > BACKLOG_REQUESTS_MAX:
+            self._stop_reading()
+
+    def eof_received(self) -> bool:
+        """The client has no more to say; what it asked for is still answered."""
+        self.close_after_reply()
+        if not self._depth:
+            self.flush()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        shared = self.shared
+        self.kill_flight()
+        shared.unwatch(self)
+        shared.pubsub.drop(self)
+        shared.tracking.drop(self)
+        shared.monitors.drop(self)
+        shared.parked.discard(self)
+        shared.buffering.discard(self)
+        shared.clients.remove(self)
+        shared.refresh()
+        self._out.clear()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        self.shared.buffering.add(self)
+        self._stop_reading()
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self.shared.buffering.discard(self)
+        self._soft_since = 0.0
+        self.resume()
+
+    # commands.ports.Client
+
+    @property
+    def input_bytes(self) -> int:
+        return self._reader.buffered
+
+    @property
+    def output_bytes(self) -> int:
+        return 0 if self._lost else self._transport.get_write_buffer_size()
+
+    def push(self, message: Reply) -> None:
+        if self._captured is not None and isinstance(message, Push):
+            self._captured.append(message)
+        else:
+            self.push_wire(encode(message, self.proto))
+
+    def push_wire(self, wire: bytes) -> None:
+        if not self._lost:
+            self._out.append(wire)
+            if not self._depth:
+                self.flush()
+
+    def close_after_reply(self) -> None:
+        self.closing = True
+
+    def kill(self) -> None:
+        if not self._lost:
+            self.closing = True
+            self.shared.clients.remove(self)
+            self._transport.abort()
+
+    # Output.
+
+    def flush(self) -> None:
+        out = self._out
+        if out and not self._lost:
+            data = b"".join(out)
+            self._out = []
+            self._heavy = 0
+            if not self._writable and self._over_limit():
+                self.kill()
+                return
+            self._transport.write(data)
+            size = len(data)
+            self.total_output += size
+            stats = self.shared.stats
+            stats.total_net_output_bytes += size
+            stats.total_writes_processed += 1
+        if self.closing and not self._lost and not (self._flight or self.waiting or self._backlog):
+            self._transport.close()
+
+    def output_stalled(self) -> bool:
+        return not self._writable
+
+    def _over_limit(self) -> bool:
+        """What is unread already passes `client-output-buffer-limit`, at once or for too long."""
+        buffered = self._transport.get_write_buffer_size()
+        limit = getattr(self.shared.settings.client_output_buffer_limit, type_of(self))
+        if 0 < limit.hard_bytes < buffered:
+            why = f"{buffered} bytes are unread, the hard limit is {limit.hard_bytes}"
+        elif 0 < limit.soft_bytes < buffered:
+            now = self.shared.clock.now()
+            self._soft_since = self._soft_since or now
+            if now - self._soft_since < limit.soft_seconds:
+                return False
+            why = f"{buffered} bytes are unread for {limit.soft_seconds} s, the soft limit is {limit.soft_bytes}"
+        else:
+            self._soft_since = 0.0
+            return False
+        self.shared.stats.client_output_buffer_limit_disconnections += 1
+        log.warning(f"a slow client was closed: {why}", client=self.id, addr=self.addr)
+        return True
+
+    def check_limits(self, now: float) -> None:
+        """About once a second: idle time, time to log in, and output that nobody reads."""
+        settings = self.shared.settings
+        idle = now - self.last_active
+        if not self._writable and self._over_limit():
+            self.kill()
+        elif not self.authenticated and now - self.created > LOGIN_SECONDS_MAX:
+            log.verbose("a client that did not log in was closed", client=self.id, addr=self.addr)
+            self.kill()
+        elif 0 < settings.timeout < idle and not (self.waiting or self._flight or self.monitor or self.subscriptions):
+            log.verbose("an idle client was closed", client=self.id, addr=self.addr)
+            self.closing = True
+            self._transport.close()
+
+    # Input.
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._reader.trusted = self.authenticated
+
+    def resume(self) -> None:
+        super().resume()
+        if not self._reading and self._writable and len(self._backlog) <= BACKLOG_REQUESTS_MAX and not self._lost:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _stop_reading(self) -> None:
+        if self._reading and not self._lost:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _protocol_error(self, bad: ProtocolError) -> None:
+        self.execute(bad.requests)
+        text = str(bad)
+        stats = self.shared.stats
+        if text == QUERY_TOO_LARGE:
+            stats.client_query_buffer_limit_disconnections += 1
+            log.warning("a client was closed: its request passes client-query-buffer-limit", client=self.id)
+            self.kill()
+            return
+        log.verbose(f"protocol error: {text}", client=self.id, addr=self.addr)
+        self._stop_reading()
+        self._depth += 1
+        self._answer(CommandError(f"ERR Protocol error: {text}"))
+        self._depth -= 1
+        self.close_after_reply()
+        self.flush()
+
+    # Who is at the other end.
+
+    def _name_ends(self) -> None:
+        sock = self._transport.get_extra_info("socket")
+        peer = self._transport.get_extra_info("peername")
+        name = self._transport.get_extra_info("sockname")
+        self.fd = sock.fileno() if sock is not None else -1
+        if sock is not None and sock.family == socket.AF_UNIX:
+            self.addr = self.laddr = f"{name}:0"
+            return
+        self.addr, self.laddr = _endpoint(peer), _endpoint(name)
+        keepalive = self.shared.settings.tcp_keepalive
+        if sock is not None and keepalive > 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+    def _unprotected(self) -> str | None:
+        settings = self.shared.settings
+        if not settings.protected_mode or settings.requirepass or self.addr.startswith("/"):
+            return None
+        host = self.addr.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
+        return None if host == "::1" or host.startswith("127.") else PROTECTED_MODE
+
+
+LOGIN_SECONDS_MAX = 10.0  # RAFT.md: a connection that does not authenticate is not kept
+
+
+def _endpoint(name: object) -> str:
+    if isinstance(name, tuple) and len(name) >= 2:
+        return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
+    return "?:0"

@@ -1,0 +1,45 @@
+"""Admission: may this request run now? Pure, in Redis's order, so that the first error is the same one.
+
+unknown name, arity -> log-in -> transactions -> the log's state -> subscriber mode. ACL joins behind the log-in
+(part 3), roles of a cluster behind ACL (part 4). Not here: waiting (a pause, a full batch), which `execution` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..commands.spec import CommandSpec, Kind
+from ..errors import NO_AUTH, CommandError, wrong_arity
+from .monitor import refused_while_monitoring
+from .pubsub import refused_in_subscriber_mode
+from .session import Session
+from .table import Bound
+
+# What MULTI does not queue. RESET and QUIT leave the transaction; WATCH answers an error of its own.
+NOT_QUEUED: Final = frozenset({"exec", "discard", "multi", "watch", "quit", "reset"})
+
+
+def refusal(session: Session, bound: Bound, argv: Sequence[bytes], log_refusal: CommandError | None) -> CommandError | None:
+    """The error for a request that must not run, or None. `log_refusal` is why writes are refused, if they are."""
+    if not bound.low <= len(argv) <= bound.high:
+        return wrong_arity(bound.name)
+    spec = bound.spec
+    if not session.authenticated and "no_auth" not in spec.flags:
+        return CommandError(NO_AUTH)
+    if session.multi is not None and "no_multi" in spec.flags:
+        return CommandError("ERR Command not allowed inside a transaction")
+    if log_refusal is not None and writes(session, spec):
+        return log_refusal
+    return refused_in_subscriber_mode(session, spec) or refused_while_monitoring(session, spec)
+
+
+def writes(session: Session, spec: CommandSpec) -> bool:
+    """Whether running this would put something into the log: a write, or EXEC of a block with one."""
+    if spec.kind is Kind.WRITE:
+        return True
+    return spec.name == "exec" and session.multi is not None and session.multi.has_writes
+
+
+def queued(session: Session, spec: CommandSpec) -> bool:
+    return session.multi is not None and spec.name not in NOT_QUEUED

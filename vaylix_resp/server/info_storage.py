@@ -1,0 +1,119 @@
+"""INFO's sections about what is on disk: Persistence and Raft.
+
+Redis's `rdb_*` fields speak of snapshots and its `aof_*` fields of the log, because that is what they ask: may I lose
+something, is one being written, did the last one work. `log_*` and `snapshot_*` say the same in our own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ..commands.ports import Server
+
+Field = tuple[str, Any]
+NODE_ID: Final = 1  # of the only member of a group of one
+
+
+def _status(ok: bool) -> str:
+    return "ok" if ok else "err"
+
+
+def _seconds(value: float | None) -> int:
+    return -1 if value is None else int(value)
+
+
+def persistence(server: Server) -> Iterable[Field]:
+    node, checkpoint, now = server.node, server.node.checkpoint, server.clock.now()
+    running_s = now - checkpoint.started_s if checkpoint.running and checkpoint.started_s is not None else None
+    taken = node.failure is None and not node.full
+    yield "loading", 0
+    yield "async_loading", 0
+    for name in ("current_cow_peak", "current_cow_size", "current_cow_size_age"):
+        yield name, 0
+    yield "current_fork_perc", f"{100 * checkpoint.progress if checkpoint.running else 0:.2f}"
+    yield "current_save_keys_processed", 0
+    yield "current_save_keys_total", 0
+    yield "rdb_changes_since_last_save", checkpoint.changes_since
+    yield "rdb_bgsave_in_progress", int(checkpoint.running)
+    yield "rdb_last_save_time", int(checkpoint.last_save_unix)
+    yield "rdb_last_bgsave_status", _status(checkpoint.last_ok)
+    yield "rdb_last_bgsave_time_sec", _seconds(checkpoint.last_duration_s)
+    yield "rdb_current_bgsave_time_sec", _seconds(running_s)
+    yield "rdb_saves", checkpoint.count
+    yield "rdb_last_cow_size", 0
+    yield "aof_enabled", 1
+    yield "aof_rewrite_in_progress", int(checkpoint.running)
+    yield "aof_rewrite_scheduled", 0
+    yield "aof_last_rewrite_time_sec", _seconds(checkpoint.last_duration_s)
+    yield "aof_current_rewrite_time_sec", _seconds(running_s)
+    yield "aof_last_bgrewrite_status", _status(checkpoint.last_ok)
+    yield "aof_rewrites", checkpoint.count
+    yield "aof_last_write_status", _status(taken)
+    yield "aof_last_cow_size", 0
+    yield "module_fork_in_progress", 0
+    yield "module_fork_last_cow_size", 0
+    yield "aof_current_size", node.wal.total_bytes
+    yield "aof_base_size", max(node.wal.total_bytes - checkpoint.log_bytes_since, 0)
+    yield "aof_pending_rewrite", 0
+    yield "aof_buffer_length", node.open.size
+    yield "aof_pending_bio_fsync", 0
+    yield "aof_delayed_fsync", 0
+    yield from _log(server)
+    yield "snapshot_count", checkpoint.count
+    yield "snapshot_sequence", checkpoint.sequence
+    yield "snapshot_in_progress", int(checkpoint.running)
+    yield "snapshot_progress", f"{checkpoint.progress if checkpoint.running else 0:.2f}"
+    yield "snapshot_last_error", checkpoint.last_error
+
+
+def _log(server: Server) -> Iterable[Field]:
+    """The log, and what its fsyncs cost in microseconds."""
+    node, fsync = server.node, server.node.fsync
+    yield "log_status", "failed" if node.failure is not None else "full" if node.full else "ok"
+    yield "log_failure", node.failure or ""
+    yield "log_appendfsync", node.appendfsync
+    yield "log_last_sequence", node.last_sequence
+    yield "log_applied_sequence", node.applied
+    yield "log_durable_sequence", node.wal.durable
+    yield "log_size", node.wal.total_bytes
+    yield "log_segments", len(node.wal.segments())
+    yield "log_fsync_count", fsync.count
+    yield "log_fsync_usec_total", fsync.total_us
+    yield "log_fsync_usec_avg", fsync.total_us // max(fsync.count, 1)
+    yield "log_fsync_usec_max", fsync.max_us
+    yield "log_fsync_usec_last", fsync.last_us
+
+
+def raft(server: Server) -> Iterable[Field]:
+    """The fields of RedisRaft, for a group whose only member leads itself."""
+    node, checkpoint, fsync = server.node, server.node.checkpoint, server.node.fsync
+    settings = server.settings
+    address = settings.bind[0].lstrip("-") if settings.bind else ""
+    yield "raft_node_id", NODE_ID
+    yield "raft_state", "up"
+    yield "raft_role", "leader"
+    yield "raft_is_voting", "yes"
+    yield "raft_voted_for", NODE_ID
+    yield "raft_leader_id", NODE_ID
+    yield "raft_current_term", node.term
+    yield "raft_num_nodes", 1
+    yield "raft_num_voting_nodes", 1
+    yield (
+        f"raft_node{NODE_ID}",
+        f"id={NODE_ID},state=connected,voting=yes,addr={address},port={settings.port},last_conn_secs=0,"
+        "conn_errors=0,conn_oks=0",
+    )
+    yield "raft_log_entries", node.last_sequence - checkpoint.sequence
+    yield "raft_current_index", node.last_sequence
+    yield "raft_commit_index", node.raft.committed
+    yield "raft_last_applied_index", node.applied
+    yield "raft_file_size", node.wal.total_bytes
+    yield "raft_fsync_count", fsync.count
+    yield "raft_fsync_max_microseconds", fsync.max_us
+    yield "raft_fsync_avg_microseconds", fsync.total_us // max(fsync.count, 1)
+    yield "raft_snapshot_in_progress", "yes" if checkpoint.running else "no"
+    yield "raft_snapshot_last_idx", checkpoint.sequence
+    yield "raft_snapshot_time_secs", _seconds(checkpoint.last_duration_s)
+    yield "raft_snapshots_created", checkpoint.count
+    yield "raft_snapshots_received", 0

@@ -1,0 +1,79 @@
+"""The server's own entries: removal of expired keys, and what commands outside the data path put into the log.
+
+Promise: keys leave by an entry, never by a clock alone, so every replica removes the same keys at the same place.
+Not here: entries of clients (`execution`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ..commands.operations import expiry
+from ..commands.ports import Later
+from ..engine.node import Run
+from ..errors import CommandError
+
+if TYPE_CHECKING:
+    from .shared import Shared
+
+EXPIRE_KEYS_MAX: Final = 500  # in one entry: about a millisecond of apply
+
+
+class Proposal:
+    """One entry; `later` gets the reply of its apply, or the error that kept it out of the log."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self.later = Later()
+
+    def complete(self, run: Run) -> None:
+        for operation in run.operations:
+            self.later.resolve(self._shared.machine.apply(operation))
+        self._shared.observe_changes(None)
+
+    def fail(self, run: Run, refusal: CommandError) -> None:
+        self.later.resolve(refusal)
+
+
+def propose(shared: Shared, entry: tuple[bytes, ...]) -> Later:
+    """Log an entry of the server's own."""
+    proposal = Proposal(shared)
+    node = shared.node
+    if node.refusal is not None:
+        proposal.later.resolve(node.refusal)
+    else:
+        node.propose(proposal, entry)
+    return proposal.later
+
+
+class Expirer:
+    """Proposes the removal of keys whose time has come; one entry per database in flight."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._in_flight = 0
+        self.active = True  # DEBUG SET-ACTIVE-EXPIRE
+
+    def run(self, again: Callable[[], None]) -> None:
+        """Propose what is due now; `again` is called if there was more than fits an entry."""
+        shared = self._shared
+        if not self.active or self._in_flight or shared.node.refusal is not None or shared.node.crowded:
+            return
+        now = shared.clock.wall_ms()
+        for number, db in enumerate(shared.machine.world.databases):
+            if not db.expires:
+                continue
+            keys = db.due(now, EXPIRE_KEYS_MAX)
+            if keys:
+                self._in_flight += 1
+                more = again if len(keys) >= EXPIRE_KEYS_MAX else _enough
+                propose(shared, expiry(number, keys)).listen(lambda _, more=more: self._landed(more))
+
+    def _landed(self, more: Callable[[], None]) -> None:
+        self._in_flight -= 1
+        more()
+
+
+def _enough() -> None:
+    """The next tick looks again."""

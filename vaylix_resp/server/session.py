@@ -1,0 +1,54 @@
+"""One client's state; pure. Reading, writing and execution order are `connection`'s.
+
+Promise: RESET brings back exactly what a new connection has, but for its id, addresses and counters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..commands.ports import Later, Server
+
+
+class Session:
+    """Implements `commands.ports.Client` but for the three verbs that need a socket."""
+
+    __slots__ = (
+        "addr", "authenticated", "capa_redirect", "channels", "commands_seen", "created", "db", "dirty", "fd", "id",
+        "last_active", "last_command", "laddr", "lib_name", "lib_ver", "monitor", "multi", "name", "no_evict",
+        "no_touch", "patterns", "proto", "reply_mode", "server", "shard_channels", "total_input", "total_output",
+        "tracking", "user", "waiting", "watched",
+    )  # fmt: skip
+
+    def __init__(self, server: Server, identity: int, addr: str, laddr: str, fd: int) -> None:
+        self.server = server
+        self.id = identity
+        self.addr, self.laddr, self.fd = addr, laddr, fd
+        self.created = self.last_active = server.clock.now()
+        self.last_command = "NULL"
+        self.total_input = self.total_output = self.commands_seen = 0
+        self.waiting: Later | None = None
+        self.channels: dict[bytes, None] = {}
+        self.patterns: dict[bytes, None] = {}
+        self.shard_channels: dict[bytes, None] = {}
+        self.tracking: Any = None
+        self.monitor = False
+        self.fresh()
+
+    def fresh(self) -> None:
+        """The state of a new connection; subscriptions, tracking and MONITOR are left by their owners."""
+        self.name = self.lib_name = self.lib_ver = b""
+        self.db = 0
+        self.proto = 2
+        self.user = "default"
+        self.authenticated = not self.server.settings.requirepass
+        self.multi: Any = None
+        self.watched: dict[tuple[int, bytes], int] = {}
+        self.dirty = False
+        self.reply_mode = "on"
+        self.no_evict = self.no_touch = self.capa_redirect = False
+
+    @property
+    def subscriptions(self) -> int:
+        """Channels and patterns: what makes a RESP2 client a subscriber (shard channels count too)."""
+        return len(self.channels) + len(self.patterns) + len(self.shard_channels)

@@ -1,0 +1,239 @@
+"""What all clients of one server share; implements `commands.ports.Server`.
+
+Not here: sockets (`listener`, `connection`), the order of starting and stopping (`app`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ..clock import Clock
+from ..commands.ports import Client, Later
+from ..commands.registry import COMMANDS
+from ..commands.spec import CommandSpec
+from ..config import Settings
+from ..engine.node import Node
+from ..errors import CommandError
+from ..observability.latency import LatencyMonitor
+from ..observability.logs import get_log
+from ..observability.metrics import Stats
+from ..observability.process import Process
+from ..observability.slowlog import SlowLog
+from ..resp.reply import OK, Reply
+from ..state.views import ReadView
+from ..storage.disk import RealDisk
+from . import info
+from .clients import Clients
+from .monitor import Monitors
+from .proposals import Expirer, propose
+from .pubsub import Hub
+from .table import Bound, CommandTable
+from .tracking import TrackingTable
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .execution import Execution
+
+log = get_log("server")
+
+# Slow-log thresholds below this need every request timed by itself; above, those of constant cost cannot reach it.
+SLOW_EACH_US: Final = 1000
+HTTP: Final = (b"post", b"host:")  # first words of an HTTP request: somebody's browser is being used against us
+
+
+class Shared:
+    """One per process. `shutdown` is given by `app`."""
+
+    def __init__(self, settings: Settings, clock: Clock, node: Node, run_id: str) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.node = node
+        self.machine = node.machine
+        self.commands: dict[str, CommandSpec] = COMMANDS
+        self.stats = Stats()
+        self.table = CommandTable(COMMANDS, self.stats)
+        self.clients = Clients(settings, clock)
+        self.pubsub = Hub(self.clients)
+        self.tracking = TrackingTable(self.clients, settings)
+        self.monitors = Monitors()
+        self.slowlog = SlowLog(settings)
+        self.latency = LatencyMonitor(settings)
+        self.run_id = run_id
+        self.started = clock.now()
+        self.process = Process()
+        self.config_file = settings.config_file
+        self.expirer = Expirer(self)
+        self.rng = random.Random()
+        self.observed = False  # every request takes the long way: somebody watches, or a pause is on
+        self.parked: set[Execution] = set()  # sessions whose backlog waits for `release_parked`
+        self.on_shutdown: Callable[[bool | None, bool, bool], Reply] = _not_running
+        self.buffering: set[Connection] = set()  # clients that do not read as fast as they ask
+        self._watchers: dict[tuple[int, bytes], set[Client]] = {}
+        self.machine.on_bug = self._apply_bug
+        node.on_open = self.release_parked
+        self.clients.on_resume.append(self.release_parked)
+        settings.subscribe("notify-keyspace-events", lambda _: self.refresh())
+        settings.subscribe("slowlog-log-slower-than", lambda _: self.refresh())
+        self.refresh()
+
+    def view(self, db: int) -> ReadView:
+        self.machine.read_at(self.clock.wall_ms())
+        return self.machine.world.views[db]
+
+    @property
+    def active_expire(self) -> bool:
+        return self.expirer.active
+
+    @active_expire.setter
+    def active_expire(self, on: bool) -> None:
+        self.expirer.active = on
+
+    def info(self, sections: Sequence[str]) -> str:
+        return info.render(self, sections)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+    def propose(self, entry: tuple[bytes, ...]) -> Later:
+        return propose(self, entry)
+
+    def rewrite_config(self) -> Reply:
+        text = self.settings.rewrite()
+        assert self.config_file is not None, "rewrite() refuses without a file"
+        try:
+            RealDisk().replace_file(os.path.abspath(self.config_file), text.encode("utf-8", "surrogateescape"))
+        except OSError as problem:
+            raise CommandError(f"ERR Rewriting config file: {problem.strerror or problem}") from problem
+        return OK
+
+    def shutdown(self, *, save: bool | None, now: bool, force: bool) -> Reply:
+        return self.on_shutdown(save, now, force)
+
+    def refresh(self) -> None:
+        """Work out who has to be told of what; called when settings, monitors, watchers or trackers change."""
+        settings, world = self.settings, self.machine.world
+        threshold = settings.slowlog_log_slower_than
+        self.observed = bool(
+            self.monitors.active
+            or 0 <= threshold < SLOW_EACH_US
+            or self.clients.pause_kind(self.clock.now())
+        )
+        self.pubsub.configure_events(settings.notify_keyspace_events)
+        if not self.pubsub.wants_events:
+            world.events = None
+        elif world.events is None:
+            world.events = []
+        if not (self._watchers or self.tracking.active):
+            world.touched = None
+        elif world.touched is None:
+            world.touched = []
+
+    # What a change of data means to others.
+
+    def observe_changes(self, writer: Client | None) -> None:
+        """Tell watchers, trackers and subscribers of keyspace events what the last entries did."""
+        world = self.machine.world
+        if world.touched:
+            touched, world.touched = world.touched, []
+            if self._watchers:
+                self._mark_watchers(touched)
+            if self.tracking.active:
+                self.tracking.invalidate(touched, writer)
+        if world.events:
+            events, world.events = world.events, []
+            for kind, name, key, db in events:
+                self.pubsub.publish_event(kind, name, key, db)
+
+    def watch(self, client: Client, db: int, key: bytes) -> None:
+        self._watchers.setdefault((db, key), set()).add(client)
+        self.refresh()
+
+    def unwatch(self, client: Client) -> None:
+        for place in client.watched:
+            watchers = self._watchers.get(place)
+            if watchers is not None:
+                watchers.discard(client)
+                if not watchers:
+                    del self._watchers[place]
+        if client.watched:
+            self.refresh()
+
+    def _mark_watchers(self, touched: Sequence[tuple[int, bytes | None]]) -> None:
+        for db, key in touched:
+            if key is not None:
+                for client in self._watchers.get((db, key), ()):
+                    client.dirty = True
+                continue
+            # A whole database went or was exchanged: whoever watches a key in it that is another one now.
+            for (watched_db, watched_key), clients in self._watchers.items():
+                if watched_db == db:
+                    version = self.machine.world.views[db].version(watched_key)
+                    for client in clients:
+                        client.dirty |= client.watched[db, watched_key] != version
+
+    # What execution asks of it.
+
+    def holds_back(self, client: Execution, bound: Bound) -> bool:
+        """Whether a pause makes this request wait; the client is woken when the pause ends."""
+        writes_queued = client.multi is not None and client.multi.has_writes
+        if not self.clients.holds(self.clock.now(), bound.spec, writes_queued):
+            return False
+        client.park()
+        return True
+
+    def release_parked(self) -> None:
+        """Let sessions go on that waited for room in a batch, for the end of a pause, or for their reader."""
+        if self.parked:
+            parked, self.parked = self.parked, set()
+            for session in parked:
+                session.resume()
+
+    def feed_monitors(self, client: Client, spec: CommandSpec, argv: Sequence[bytes]) -> None:
+        if self.monitors.active:
+            self.monitors.feed(spec, argv, client.db, client.addr, self.clock.wall_ms() * 1000)
+
+    def note_slow(self, client: Client, argv: Sequence[bytes], seconds: float) -> None:
+        threshold = self.settings.slowlog_log_slower_than
+        if 0 <= threshold <= seconds * 1e6:
+            self.slowlog.note(argv, seconds, self.clock.wall_ms() // 1000, client.addr, client.name)
+        self.latency.note("command", seconds * 1000, self.clock.wall_ms() // 1000)
+
+    def look_for_http(self, client: Client, argv: Sequence[bytes]) -> None:
+        if argv[0].lower() in HTTP:
+            log.warning("an HTTP request was closed: cross-protocol scripting?", addr=client.addr)
+            client.kill()
+
+    def report_bug(self, name: str, bug: BaseException) -> None:
+        self.stats.unexpected_error_replies += 1
+        log.failure(f"a bug in {name}: please report it", bug)
+
+    def _apply_bug(self, name: bytes, bug: Exception) -> None:
+        self.report_bug(name.decode("ascii", "replace"), bug)
+
+    # Housekeeping.
+
+    def tick(self) -> None:
+        """About ten times a second: rates and ends of pauses."""
+        now = self.clock.now()
+        self.stats.tick(now)
+        if self.observed and not self.clients.pause_kind(now):
+            self.refresh()
+            self.release_parked()
+
+    def collect(self) -> bool:
+        """Free another slice of flushed databases; True while there is more."""
+        trash = self.machine.world.trash
+        if trash and trash[0].release(RELEASE_KEYS):
+            trash.pop(0)
+        return bool(trash)
+
+
+RELEASE_KEYS: Final = 2000  # freed in one go: about half a millisecond
+
+
+def _not_running(save: bool | None, now: bool, force: bool) -> Any:
+    return Later()

@@ -1,0 +1,1 @@
+"""What the committed log means: the keyspace, and the one function that changes it. Pure."""

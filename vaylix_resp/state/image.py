@@ -1,0 +1,71 @@
+"""The whole state as a sequence of plain objects, and back: what a snapshot holds.
+
+Promise: `load` of everything that `dump` yields makes an equal state machine. Each object is small enough to be
+handled in one go (about a thousand keys or a few MiB). Not here: files (`storage.snapshot`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+from .keyspace import Database
+from .machine import StateMachine
+
+META, ITEMS, EXPIRES, FLAGS = 1, 2, 3, 4
+CHUNK_KEYS: Final = 1000
+CHUNK_BYTES: Final = 4 << 20  # values in a chunk; a single larger value makes a chunk of its own
+
+
+def dump(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
+    """(kind, object) in the order in which they have to be loaded. The machine must not change meanwhile."""
+    world = machine.world
+    yield META, [machine.applied, machine.time_ms, world.top_version, world.deleted_version, len(world.databases)]
+    for number, db in enumerate(world.databases):
+        for keys, items in _chunks(db):
+            yield ITEMS, [number, keys, items]
+        for kind, table in ((EXPIRES, db.expires), (FLAGS, db.flags)):
+            pairs = iter(table.items())
+            while some := list(islice(pairs, CHUNK_KEYS)):
+                yield kind, [number, [k for k, _ in some], [v for _, v in some]]
+
+
+def _chunks(db: Database) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    keys: list[bytes] = []
+    values: list[bytes] = []
+    size = 0
+    for key, item in db.items.items():
+        item = db.current(item)  # its version as it counts: a database is loaded without a floor
+        keys.append(key)
+        values.append(item)
+        size += len(key) + len(item)
+        if len(keys) >= CHUNK_KEYS or size >= CHUNK_BYTES:
+            yield keys, values
+            keys, values, size = [], [], 0
+    if keys:
+        yield keys, values
+
+
+def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
+    """One object of `dump`, into a machine that has been empty before the first."""
+    world = machine.world
+    if kind == META:
+        applied, time_ms, world.top_version, world.deleted_version, databases = obj
+        if databases > len(world.databases):
+            raise ValueError(f"the data has {databases} databases, `databases` allows {len(world.databases)}")
+        machine.seek(applied, time_ms)
+        return
+    db = world.databases[obj[0]]
+    keys, values = obj[1], obj[2]
+    if kind == ITEMS:
+        db.items.update(zip(keys, values, strict=True))
+        index = db.index
+        for key in keys:
+            index(key)
+    elif kind == EXPIRES:
+        for key, at_ms in zip(keys, values, strict=True):
+            db.set_expiry(key, at_ms)
+    else:
+        assert kind == FLAGS, kind
+        db.flags.update(zip(keys, values, strict=True))

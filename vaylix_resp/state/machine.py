@@ -1,0 +1,112 @@
+"""The state machine: `apply` is the only way to change the state, live, at boot, in a snapshot, in a restore.
+
+Promises: the state after entry n depends on entries 1..n and nothing else; applying needs no clock and no
+randomness but the batch's time and seed. An entry whose handler raises counts as applied; its answer is the error.
+Not here: what commands mean (`commands` gives the table), durability (`engine`), who may ask (`server`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import EX_BROKEN, CommandError, Halt
+from .keyspace import Database, Rng
+from .values import VERSION_BYTES
+from .views import ReadView, WriteTx
+
+Argv = Sequence[bytes]
+Handler = Callable[[WriteTx, Argv], Any]
+Event = tuple[str, str, bytes, int]  # letter, name, key, database
+Touched = tuple[int, bytes | None]  # database, key; None: the whole database
+
+
+class World:
+    """What all databases share. Fields of the second group are for observers and not part of the state."""
+
+    __slots__ = (
+        "databases",
+        "deleted_version",
+        "events",
+        "expired",
+        "handlers",
+        "hits",
+        "misses",
+        "now_ms",
+        "rng",
+        "seed",
+        "sequence",
+        "top_version",
+        "touched",
+        "transactions",
+        "trash",
+        "version",
+        "views",
+    )
+
+    def __init__(self, databases: int, handlers: Mapping[bytes, Handler], rng: Rng) -> None:
+        self.handlers = handlers  # by operation name; for operations that contain others
+        self.databases = [Database() for _ in range(databases)]
+        self.sequence = 0  # of the entry being applied
+        self.version = bytes(VERSION_BYTES)  # the same as an item's head
+        self.now_ms = 0
+        self.seed = 0  # of the batch; a handler that needs chance mixes it with the sequence
+        self.top_version = 0  # the highest version given to any key
+        self.deleted_version = 0  # the highest version of any key that is gone: a new key starts above it
+        self.views = [ReadView(self, n) for n in range(databases)]
+        self.transactions = [WriteTx(self, n) for n in range(databases)]
+
+        self.rng = rng  # for reads only: what an entry does is decided by its seed
+        self.hits = self.misses = self.expired = 0
+        self.events: list[Event] | None = None  # keyspace events, while anyone has asked for them
+        self.touched: list[Touched] | None = None  # changed keys, while anyone watches or tracks keys
+        self.trash: list[Database] = []  # flushed databases whose memory is still to be given back
+
+
+class StateMachine:
+    """`table` gives the handler of each operation name; it is the same on every replica of one version.
+
+    `rng` is the chance of reads (RANDOMKEY) and never reaches the state, so that replicas may have different ones.
+    """
+
+    def __init__(self, table: Mapping[bytes, Handler], databases: int = 16, *, rng: Rng) -> None:
+        self.world = World(databases, table, rng)
+        self.table = table
+        self.applied = 0  # sequence of the last entry applied
+        self.time_ms = 0  # of the last batch applied; never falls
+        self.on_bug: Callable[[bytes, Exception], None] = _ignore_bug
+        self._root = self.world.transactions[0]
+
+    def begin_batch(self, timestamp_ms: int, seed: int) -> None:
+        """Time and chance for the entries that follow."""
+        assert timestamp_ms >= self.time_ms, (timestamp_ms, self.time_ms)
+        self.time_ms = self.world.now_ms = timestamp_ms
+        self.world.seed = seed
+
+    def apply(self, operation: Argv) -> Any:
+        """Execute the next entry; its reply, or the CommandError that is its reply."""
+        world = self.world
+        self.applied = world.sequence = sequence = self.applied + 1
+        world.version = sequence.to_bytes(VERSION_BYTES, "big")
+        try:
+            return self.table[operation[0]](self._root, operation)
+        except CommandError as refused:
+            return refused
+        except MemoryError as ours:  # other replicas may have had room: going on would diverge
+            raise Halt(EX_BROKEN, f"out of memory while applying entry {sequence}") from ours
+        except Exception as bug:  # deterministic, so every replica answers the same
+            self.on_bug(operation[0], bug)
+            return CommandError("ERR internal error while applying the request; see the server's log")
+
+    def read_at(self, now_ms: int) -> None:
+        """Set the time by which reads hide expired keys; never before what the log has already seen."""
+        self.world.now_ms = now_ms if now_ms > self.time_ms else self.time_ms
+
+    def seek(self, sequence: int, timestamp_ms: int) -> None:
+        """Continue behind a snapshot: the state of entry `sequence` has been loaded."""
+        self.applied = sequence
+        self.time_ms = self.world.now_ms = timestamp_ms
+
+
+def _ignore_bug(name: bytes, bug: Exception) -> None:
+    """Until `app` installs a logger; the reply names the failure all the same."""

@@ -1,0 +1,253 @@
+"""All that a handler can touch: `ReadView` for reads, `WriteTx` for what an entry does.
+
+Promises: a view hides what has expired; only a WriteTx removes it. Every change through a WriteTx moves the
+key's version to max(previous + 1, sequence of the entry), so a version never comes back, not even after DEL.
+Not here: argument parsing (`commands`), time (`now` is set by whoever lends the view).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from .keyspace import NOT_EXPIRING, Database
+from .values import VERSION_BYTES, Item
+
+if TYPE_CHECKING:
+    from .machine import World
+
+RANDOM_TRIES: Final = 100  # expired keys that `random_key` may hit before it gives up, as Redis does on replicas
+
+
+class ReadView:
+    """One database as of `world.now_ms`."""
+
+    __slots__ = ("db", "index", "world")
+
+    def __init__(self, world: World, index: int) -> None:
+        self.world = world
+        self.index = index
+        self.db: Database = world.databases[index]
+
+    @property
+    def now(self) -> int:
+        """Milliseconds since the epoch: the local clock for a read, the entry's time inside an entry."""
+        return self.world.now_ms
+
+    def item(self, key: bytes) -> Item | None:
+        """The live item of a key, version and all; counts neither hit nor miss."""
+        db = self.db
+        item = db.items.get(key)
+        if item is None or (db.expires and db.expires.get(key, NOT_EXPIRING) <= self.world.now_ms):
+            return None
+        return db.current(item) if db.floor else item
+
+    def lookup(self, key: bytes) -> Item | None:
+        """As `item`, counted as a keyspace hit or miss: what a command that reads a key calls."""
+        item, world = self.item(key), self.world
+        if item is not None:
+            world.hits += 1
+            return item
+        world.misses += 1
+        self.event("m", "keymiss", key)
+        return None
+
+    def string(self, key: bytes) -> bytes | None:
+        """The string at `key`; counts a keyspace hit or miss, as GET does."""
+        db, world = self.db, self.world
+        item = db.items.get(key)
+        if item is None or (db.expires and db.expires.get(key, NOT_EXPIRING) <= world.now_ms):
+            world.misses += 1
+            self.event("m", "keymiss", key)
+            return None
+        world.hits += 1
+        return item[VERSION_BYTES:]
+
+    def exists(self, key: bytes) -> bool:
+        return self.item(key) is not None
+
+    def version(self, key: bytes) -> int:
+        """0 when the key does not exist."""
+        item = self.item(key)
+        return 0 if item is None else int.from_bytes(item[:VERSION_BYTES], "big")
+
+    def expiry(self, key: bytes) -> int | None:
+        """Milliseconds since the epoch; None for a key without one (ask `exists` first)."""
+        return self.db.expires.get(key)
+
+    def flags(self, key: bytes) -> int:
+        return self.db.flags.get(key, 0)
+
+    def size(self) -> int:
+        """Keys, those included that have expired and not been removed yet (as DBSIZE in Redis)."""
+        return len(self.db.items)
+
+    def keys(self) -> Iterator[bytes]:
+        """Every live key."""
+        db, now = self.db, self.world.now_ms
+        if not db.expires:
+            return db.keys()
+        expires = db.expires
+        return (key for key in db.items if expires.get(key, NOT_EXPIRING) > now)
+
+    def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        after, found = self.db.scan(cursor, count)
+        if self.db.expires:
+            found = [key for key in found if self.exists(key)]
+        return after, found
+
+    def random_key(self) -> bytes | None:
+        """A live key; None if there is none, or if too many were hit that have expired and are not removed yet."""
+        for _ in range(RANDOM_TRIES):
+            key = self.db.random_key(self.world.rng)
+            if key is None or self.exists(key):
+                return key
+        return None
+
+    def event(self, kind: str, name: str, key: bytes) -> None:
+        """A keyspace event: `kind` is its letter in notify-keyspace-events (g generic, $ string, x expired...)."""
+        events = self.world.events
+        if events is not None:
+            events.append((kind, name, key, self.index))
+
+    def other(self, index: int) -> ReadView:
+        """The same moment in another database."""
+        return self.world.views[index]
+
+
+class WriteTx(ReadView):
+    """One database inside an entry. A handler looks first and writes after, so an error leaves nothing behind."""
+
+    __slots__ = ()
+
+    def _next_version(self, old: Item | None) -> bytes:
+        """For a key whose raw item is `old`; `put` and `update` have the usual case of it spelled out."""
+        world = self.world
+        sequence = world.sequence
+        if world.top_version < sequence:  # nothing has a version as high yet
+            world.top_version = sequence
+            return world.version
+        # Several writes in one entry: go past this key's version, or past what a deleted key may have had.
+        if old is None:
+            previous = world.deleted_version
+        else:
+            previous = int.from_bytes(self.db.current(old)[:VERSION_BYTES], "big")
+        version = max(previous + 1, sequence)
+        world.top_version = max(world.top_version, version)
+        return version.to_bytes(VERSION_BYTES, "big")
+
+    def item(self, key: bytes) -> Item | None:
+        """As in a read, but what has expired by the entry's time is removed on the way, on every replica alike."""
+        db = self.db
+        if db.expires and db.expires.get(key, NOT_EXPIRING) <= self.world.now_ms:
+            self.expire(key)
+            return None
+        item = db.items.get(key)
+        return db.current(item) if item is not None and db.floor else item
+
+    def string(self, key: bytes) -> bytes | None:
+        """The string at `key`, counted as in a read; like `item` it removes what has expired."""
+        item = self.lookup(key)
+        return None if item is None else item[VERSION_BYTES:]
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Make `key` this string, without expiry and without flags, whatever it was."""
+        db, world = self.db, self.world
+        if db.expires and key in db.expires and self.item(key) is not None:
+            db.set_expiry(key, None)
+        if db.flags:
+            db.flags.pop(key, None)
+        # From here on as `update`: a call less for every SET.
+        items = db.items
+        if world.top_version < world.sequence:
+            world.top_version = world.sequence
+            version = world.version
+        else:
+            version = self._next_version(items.get(key))
+        count = len(items)
+        items[key] = version + value
+        if len(items) != count:
+            self._created(key)
+        if world.touched is not None:
+            world.touched.append((self.index, key))
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Make `key` this string and keep its expiry and flags. The caller has looked at the key in this entry."""
+        world = self.world
+        items = self.db.items
+        if world.top_version < world.sequence:
+            world.top_version = world.sequence
+            version = world.version
+        else:
+            version = self._next_version(items.get(key))
+        count = len(items)
+        items[key] = version + value
+        if len(items) != count:
+            self._created(key)
+        if world.touched is not None:
+            world.touched.append((self.index, key))
+
+    def _created(self, key: bytes) -> None:
+        self.db.index(key)
+        self.event("n", "new", key)
+
+    def set_expiry(self, key: bytes, at_ms: int | None, *, moves_version: bool = True) -> None:
+        """Give an existing key an expiry (ms since the epoch) or None for no expiry."""
+        db = self.db
+        db.set_expiry(key, at_ms)
+        if moves_version:
+            item = db.items[key]
+            db.items[key] = self._next_version(item) + item[VERSION_BYTES:]
+        if self.world.touched is not None:
+            self.world.touched.append((self.index, key))
+
+    def set_flags(self, key: bytes, flags: int) -> None:
+        """The EX* family's FLAGS; travels with the write that follows or precedes it in the same handler."""
+        if flags:
+            self.db.flags[key] = flags
+        else:
+            self.db.flags.pop(key, None)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove a live key; False if there was none."""
+        if self.item(key) is None:
+            return False
+        self._remove(key)
+        return True
+
+    def expire(self, key: bytes) -> None:
+        """Remove a key because its time has come."""
+        self._remove(key)
+        self.world.expired += 1
+        self.event("x", "expired", key)
+
+    def _remove(self, key: bytes) -> None:
+        db, world = self.db, self.world
+        version = int.from_bytes(db.current(db.remove(key))[:VERSION_BYTES], "big")
+        if version > world.deleted_version:
+            world.deleted_version = version
+        if world.touched is not None:
+            world.touched.append((self.index, key))
+
+    def flush(self) -> int:
+        """Remove every key of this database; returns how many. Memory is given back in steps, later."""
+        world, count = self.world, len(self.db.items)
+        if count:
+            world.deleted_version = max(world.deleted_version, world.top_version)
+            world.trash.append(self.db.clear())
+        if world.touched is not None:
+            world.touched.append((self.index, None))
+        return count
+
+    def swap(self, other: int) -> None:
+        """Exchange this database with another one. Every key of both counts as written, so no version falls."""
+        world = self.world
+        theirs = world.databases[other]
+        self.db.swap(theirs)
+        world.top_version = max(world.top_version + 1, world.sequence)
+        self.db.floor = theirs.floor = world.top_version
+        if world.touched is not None:
+            world.touched += [(self.index, None), (other, None)]
+
+    def other(self, index: int) -> WriteTx:
+        return self.world.transactions[index]

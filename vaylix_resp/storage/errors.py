@@ -1,0 +1,68 @@
+"""What the disk can do to us, each with the exit code that it asks for.
+
+Promise: str() of each is one line with the file in it, fit to be printed as it is.
+Not here: replies to clients (`vaylix_resp.errors`).
+"""
+
+from __future__ import annotations
+
+from vaylix_resp.errors import EX_CONFIG, EX_DATA, EX_IO
+
+RESTORE = "restore the data directory from a backup, or look with 'vaylix storage inspect'"
+
+
+class StorageError(Exception):
+    """Base of everything that storage raises for the world's mistakes (ours are assertions)."""
+
+    exit_code = EX_IO
+
+
+class Corrupt(StorageError):
+    """The files contradict themselves or each other: the server must not start on them."""
+
+    exit_code = EX_DATA
+
+    def __init__(
+        self, path: str, offset: int, expected: str, *, sequence: int | None = None, advice: str = RESTORE
+    ) -> None:
+        self.path, self.offset, self.sequence = path, offset, sequence
+        self.expected, self.advice = expected, advice
+        place = f"{path}: byte {offset}: " + ("" if sequence is None else f"sequence {sequence}: ")
+        super().__init__(f"{place}expected {expected}; to continue: {advice}")
+
+
+class Unreadable(StorageError):
+    """The disk refused to give the bytes back (EIO while reading): nothing is known about them."""
+
+    def __init__(self, path: str, offset: int, cause: OSError) -> None:
+        self.path, self.offset = path, offset
+        super().__init__(f"{path}: byte {offset}: the disk cannot read it ({cause.strerror}); to continue: {RESTORE}")
+
+
+class DiskFull(StorageError):
+    """No room. Definite: nothing of the batch is in the log, and the log can be used again."""
+
+
+class WalFailed(StorageError):
+    """A write or an fsync failed, so this log takes nothing more until a restart.
+
+    The kernel may have dropped the pages and would report success on a second fsync; hence never retried.
+    """
+
+
+class Locked(StorageError):
+    """Another process uses the directory; `pid` is what it wrote into LOCK, 0 when it cannot be read."""
+
+    exit_code = EX_CONFIG
+
+    def __init__(self, path: str, pid: int) -> None:
+        self.path, self.pid = path, pid
+        super().__init__(f"{path}: the data directory is used by process {pid}; stop it or choose another directory")
+
+
+class IoFailed(StorageError):
+    """The disk refused an operation outside the log: at start, for a snapshot or for the manifest."""
+
+    def __init__(self, path: str, cause: OSError) -> None:
+        self.path, self.cause = path, cause
+        super().__init__(f"{path}: the disk refused: {cause.strerror or cause}; to continue: free or replace the disk")

@@ -1,0 +1,134 @@
+"""manifest.json: which store this is, which snapshots are current, and where a clean stop left the log.
+
+Promise: replaced atomically; refused if a single bit of the file differs from what was written.
+Not here: the files it names.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+
+from xxhash import xxh3_128_hexdigest
+
+from vaylix_resp.storage.disk import Disk, join
+from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
+
+FORMAT_VERSION = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A published snapshot: the state after `sequence`, which ended the batch tagged `tag`."""
+
+    sequence: int
+    file: str
+    digest: str
+    tag: str
+    term: int
+    timestamp_ms: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CleanStop:
+    """The exact end of the log when the server stopped cleanly; cleared before the first new write."""
+
+    sequence: int
+    tag: str
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    store_id: str
+    created_ms: int
+    snapshots: tuple[SnapshotInfo, ...] = ()  # oldest first
+    clean_stop: CleanStop | None = None
+
+    @property
+    def store_id_bytes(self) -> bytes:
+        return bytes.fromhex(self.store_id)
+
+    @property
+    def newest(self) -> SnapshotInfo | None:
+        return self.snapshots[-1] if self.snapshots else None
+
+    def with_snapshot(self, info: SnapshotInfo, keep: int) -> Manifest:
+        assert keep >= 1, keep
+        others = [known for known in self.snapshots if known.sequence < info.sequence]
+        return replace(self, snapshots=(*others, info)[-keep:])
+
+    def with_clean_stop(self, stop: CleanStop | None) -> Manifest:
+        return replace(self, clean_stop=stop)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    body = {"format": FORMAT_VERSION, **asdict(manifest)}
+    return _render({"checksum": _checksum(body), **body})
+
+
+def decode_manifest(raw: bytes, path: str) -> Manifest:
+    try:
+        body = json.loads(raw.decode("ascii"))
+        checksum = body.pop("checksum")
+        version = body.pop("format")
+        whole = checksum == _checksum({"format": version, **body})
+    except (ValueError, KeyError, AttributeError, TypeError) as cause:
+        raise Corrupt(path, 0, f"a manifest in JSON with a checksum ({cause})") from cause
+    if not whole:
+        raise Corrupt(path, 0, "a manifest with a right checksum")
+    if version != FORMAT_VERSION:
+        advice = "start the version of vaylix that wrote it, or run 'vaylix storage migrate'"
+        raise Corrupt(path, 0, f"manifest format version {FORMAT_VERSION}, this one is {version}", advice=advice)
+    manifest = _build(body, path)
+    # JSON has many spellings of one value; only ours is accepted, so that no flip anywhere goes unnoticed.
+    if encode_manifest(manifest) != raw:
+        raise Corrupt(path, 0, "a manifest as this program writes it")
+    return manifest
+
+
+def _build(body: dict[str, object], path: str) -> Manifest:
+    try:
+        snapshots, stop = body.pop("snapshots"), body.pop("clean_stop")
+        assert isinstance(snapshots, list)
+        manifest = Manifest(
+            snapshots=tuple(SnapshotInfo(**one) for one in snapshots),
+            clean_stop=CleanStop(**stop) if isinstance(stop, dict) else None,
+            **body,  # type: ignore[arg-type]  # the comparison with our own spelling checks the types
+        )
+        sequences = [info.sequence for info in manifest.snapshots]
+        if len(manifest.store_id_bytes) == 16 and sequences == sorted(set(sequences)):
+            return manifest
+    except (KeyError, TypeError, ValueError, AssertionError) as cause:
+        raise Corrupt(path, 0, f"the fields of a manifest ({cause})") from cause
+    raise Corrupt(path, 0, "a store id of 16 bytes and snapshots in order")
+
+
+def _checksum(body: dict[str, object]) -> str:
+    return xxh3_128_hexdigest(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _render(body: dict[str, object]) -> bytes:
+    return json.dumps(body, indent=2).encode() + b"\n"
+
+
+def read_manifest(disk: Disk, root: str) -> Manifest | None:
+    """None when there is none, which is right only in an empty directory (`store` decides)."""
+    path = join(root, NAME)
+    if not disk.exists(path):
+        return None
+    try:
+        raw = disk.read_file(path)
+    except OSError as cause:
+        raise Unreadable(path, 0, cause) from cause
+    return decode_manifest(raw, path)
+
+
+def write_manifest(disk: Disk, root: str, manifest: Manifest) -> None:
+    path = join(root, NAME)
+    try:
+        disk.replace_file(path, encode_manifest(manifest))
+    except OSError as cause:
+        raise IoFailed(path, cause) from cause

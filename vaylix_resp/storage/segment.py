@@ -1,0 +1,224 @@
+"""One file of the log: its name, its header, and the frames in it in order.
+
+A segment is a header of 4096 bytes and then frames, each at the start of a sector. The active one is longer than what
+is written in it: the rest is zeros that were written ahead, because syncing into blocks that exist costs half of what
+syncing into new ones does (0.27 ms against 0.53 to 0.62 ms, measured here on ext4).
+Promise: what comes out of a scan is checked in itself and against what came before it.
+Not here: what to do about damage (`damage`, `recovery`); when to open the next segment (`wal`).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from xxhash import xxh3_128_digest
+
+from vaylix_resp.storage.batch import GENESIS_TAG, HEADER_BYTES, Batch, Header, read_body, read_header, unknown_format
+from vaylix_resp.storage.disk import Disk, File
+from vaylix_resp.storage.errors import Corrupt, Unreadable
+
+SEGMENT_HEADER_BYTES = 4096  # a page, so that frames never share one with it
+SEGMENT_BYTES = 64 << 20  # default size; sealing, archiving and pruning happen in pieces of this
+FIRST_SEGMENT_BYTES = 4 << 20  # made on the spot at start or when no spare is ready: 5 ms here against 75 ms for 64 MiB
+FILL_BYTES = 256 << 10  # zeros are written and synced in pieces of this: a foreground fsync waits for one at most
+READ_BYTES = 1 << 20
+
+FORMAT_VERSION = 1
+_MAGIC = b"VxWALseg"
+# magic, version, flags, key id, store id, first sequence, previous tag, created ms, room for a wrapped data key
+_HEADER = struct.Struct("<8sHHI16sQ16sQ128s")
+_NO_KEY = bytes(128)
+_FILL = b"\xa5" * (SEGMENT_HEADER_BYTES - _HEADER.size - 16)
+_ACTIVE = re.compile(r"active-(\d{20})\.wal")
+_SEALED = re.compile(r"(\d{20})-(\d{20})\.wal")
+
+
+def active_name(first: int) -> str:
+    return f"active-{first:020d}.wal"
+
+
+def sealed_name(first: int, last: int) -> str:
+    return f"{first:020d}-{last:020d}.wal"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentName:
+    """What a file name says. `last` is None for an active segment."""
+
+    name: str
+    first: int
+    last: int | None
+
+
+def parse_name(name: str) -> SegmentName | None:
+    if match := _ACTIVE.fullmatch(name):
+        return SegmentName(name, int(match[1]), None)
+    if match := _SEALED.fullmatch(name):
+        return SegmentName(name, int(match[1]), int(match[2]))
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    store_id: bytes
+    first: int
+    prev_tag: bytes
+    created_ms: int
+
+
+def encode_segment_header(header: SegmentHeader) -> bytes:
+    fields = _HEADER.pack(
+        _MAGIC, FORMAT_VERSION, 0, 0, header.store_id, header.first, header.prev_tag, header.created_ms, _NO_KEY
+    )
+    raw = fields + _FILL
+    return raw + xxh3_128_digest(raw)
+
+
+def read_segment_header(raw: bytes, path: str, store_id: bytes, first: int) -> SegmentHeader:
+    """Corrupt unless every byte is right and it belongs to this store and under this name."""
+    if len(raw) < SEGMENT_HEADER_BYTES:
+        expected = f"a segment header of {SEGMENT_HEADER_BYTES} bytes, the file ends here"
+        raise Corrupt(path, len(raw), expected, sequence=first)
+    magic, version, flags, key_id, store, begins, prev_tag, created_ms, key = _HEADER.unpack_from(raw)
+    if magic != _MAGIC:
+        raise Corrupt(path, 0, "the mark of a WAL segment", sequence=first)
+    if raw[-16:] != xxh3_128_digest(raw[:-16]):
+        raise Corrupt(path, 0, "a segment header with a right checksum", sequence=first)
+    if version != FORMAT_VERSION:
+        advice = "start the version of vaylix that wrote it, or run 'vaylix storage migrate'"
+        expected = f"segment format version {FORMAT_VERSION}, this one is {version}"
+        raise Corrupt(path, 8, expected, sequence=first, advice=advice)
+    if flags or key_id or key != _NO_KEY:
+        raise Corrupt(path, 10, "an unsealed segment (this one needs a key)", sequence=first)
+    if store != store_id:
+        raise Corrupt(path, 16, f"store id {store_id.hex()}, this file belongs to {store.hex()}", sequence=first)
+    if begins != first:
+        raise Corrupt(path, 32, f"first sequence {first} as in the file name, the header says {begins}", sequence=first)
+    return SegmentHeader(store, begins, prev_tag, created_ms)
+
+
+class Chain:
+    """Where the log stands: what the next batch has to follow. One object goes along a whole scan."""
+
+    __slots__ = ("last", "tag", "term", "timestamp_ms")
+
+    def __init__(self, last: int = 0, tag: bytes = GENESIS_TAG, term: int = 0, timestamp_ms: int = 0) -> None:
+        self.last, self.tag, self.term, self.timestamp_ms = last, tag, term, timestamp_ms
+
+    def follow(self, header: Header, path: str, offset: int) -> None:
+        """Step over a batch that is whole in itself; Corrupt if it does not belong here."""
+        first = header.first
+        expected = None
+        if first != self.last + 1:
+            expected = f"sequence {self.last + 1} next, found {first}"
+        elif header.prev_tag != self.tag:
+            expected = "a batch that follows the one before it, this one names another predecessor"
+        elif header.term < self.term:
+            expected = f"term {self.term} or later, found {header.term}"
+        elif header.timestamp_ms < self.timestamp_ms:
+            expected = f"a timestamp of {self.timestamp_ms} ms or later, found {header.timestamp_ms}"
+        elif header.durable >= first:
+            expected = f"a batch written before it was durable, found {header.durable}"
+        if expected:
+            raise Corrupt(path, offset, expected, sequence=self.last + 1)
+        self.last = header.last
+        self.tag, self.term, self.timestamp_ms = header.tag, header.term, header.timestamp_ms
+
+
+class Reader:
+    """Bytes of one file in order, fetched in big pieces. Beyond the end they are simply missing."""
+
+    def __init__(self, file: File) -> None:
+        self.file, self.path, self.size = file, file.path, file.size()
+        self._from, self._data = 0, b""
+
+    def at(self, offset: int, size: int) -> bytes:
+        start = offset - self._from
+        if start < 0 or start + size > len(self._data):
+            try:
+                self._data = self.file.pread(max(size, READ_BYTES), offset)
+            except OSError as cause:
+                raise Unreadable(self.path, offset, cause) from cause
+            self._from, start = offset, 0
+        return self._data[start : start + size]
+
+
+class Scan:
+    """The good batches of one segment, in order; ends at the first place where there is none.
+
+    Afterwards `offset` is that place. Nothing is said there about why (`damage` is asked then).
+    """
+
+    def __init__(self, reader: Reader, chain: Chain, salt: int) -> None:
+        self.reader, self.chain, self.salt = reader, chain, salt
+        self.offset = SEGMENT_HEADER_BYTES
+        self.durable = 0  # as the last batch claims
+
+    def __iter__(self) -> Iterator[Batch]:
+        at, path, salt, chain = self.reader.at, self.reader.path, self.salt, self.chain
+        while True:
+            offset = self.offset
+            raw = at(offset, HEADER_BYTES)
+            if len(raw) < HEADER_BYTES or (header := read_header(raw, salt)) is None:
+                return
+            if problem := unknown_format(header):
+                raise Corrupt(path, offset, problem, sequence=header.first)
+            rest_bytes = header.frame_bytes - HEADER_BYTES
+            rest = at(offset + HEADER_BYTES, rest_bytes)
+            if len(rest) < rest_bytes or (body := read_body(raw, header, rest)) is None:
+                return
+            chain.follow(header, path, offset)
+            self.durable = header.durable
+            self.offset = offset + HEADER_BYTES + rest_bytes
+            yield Batch(
+                header.first, header.entries, header.term, header.timestamp_ms, header.committed, header.seed, body,
+                header.tag,
+            )
+
+
+def open_segment(disk: Disk, directory: str, name: SegmentName, store_id: bytes) -> tuple[Reader, SegmentHeader]:
+    """A segment to be read, its header checked. The caller closes `reader.file`."""
+    path = f"{directory}/{name.name}"
+    try:
+        reader = Reader(disk.open(path))
+    except OSError as cause:
+        raise Unreadable(path, 0, cause) from cause
+    try:
+        return reader, read_segment_header(reader.at(0, SEGMENT_HEADER_BYTES), path, store_id, name.first)
+    except BaseException:
+        reader.file.close()
+        raise
+
+
+def follow_segment(chain: Chain, header: SegmentHeader, path: str) -> None:
+    """A segment has to begin where the one before it ended."""
+    if header.first != chain.last + 1:
+        raise Corrupt(path, 32, f"sequence {chain.last + 1} next, this segment begins with {header.first}",
+                      sequence=chain.last + 1)  # fmt: skip
+    if header.prev_tag != chain.tag:
+        raise Corrupt(path, 40, "a segment that follows the one before it, this one names another predecessor",
+                      sequence=header.first)  # fmt: skip
+
+
+def create_zeroed(disk: Disk, path: str, size: int, pause: Callable[[], None] | None = None) -> File:
+    """A file of synced zeros. ENOSPC shows here; the caller removes what is left then.
+
+    `pause` is called after each piece: a background caller sleeps in it, to leave the disk to others.
+    """
+    file = disk.create(path)
+    try:
+        file.allocate(size)
+        piece = bytes(min(size, FILL_BYTES))
+        for offset in range(0, size, len(piece)):
+            file.pwrite(piece[: size - offset], offset)
+            if pause:
+                file.fdatasync()
+                pause()
+        file.fsync()
+    except BaseException:
+        file.close()
+        raise
+    return file
