@@ -1,7 +1,7 @@
 """Strings as arrays of bits; bit 0 is the highest bit of the first byte.
 
-No loop here runs once per bit or per byte: counting, searching and combining work on blocks in C, and a field is
-cut out of the few bytes it lies in. Setting a bit copies the value, which is one immutable object.
+No loop here runs once per bit or per byte: counting, searching and combining work on blocks in C, and a field
+is cut out of the few bytes it lies in. Setting a bit copies the value, which is one immutable object.
 BITCOUNT and BITPOS refuse wrong arguments for a missing key too, as Redis 7.2 does (7.0 answered 0).
 """
 
@@ -46,9 +46,9 @@ def _setbit_arguments(argv: Argv) -> tuple[int, int]:
 
 
 @command(
-    "SETBIT", arity=4, kind=Kind.WRITE, flags="write denyoom", group="bitmap", since="2.2.0", keys=FIRST_KEY_RW,
-    check=_setbit_arguments, complexity="O(N) where N is the length of the value, which is copied.",
-    syntax="key offset value",
+    "SETBIT", arity=4, kind=Kind.WRITE, flags="write denyoom", group="bitmap", since="2.2.0",
+    keys=FIRST_KEY_RW, check=_setbit_arguments,
+    complexity="O(N) where N is the length of the value, which is copied.", syntax="key offset value",
 )  # fmt: skip
 def setbit(tx: WriteTx, argv: Argv) -> Any:
     """Set or clear one bit and return what it was; the string grows as far as the bit."""
@@ -180,9 +180,9 @@ def _check_bitop(argv: Argv) -> None:
 
 
 @command(
-    "BITOP", arity=-4, kind=Kind.WRITE, flags="write denyoom", group="bitmap", since="2.6.0", check=_check_bitop,
-    keys=(KeySpec("OW update", begin=2), KeySpec("RO access", begin=3, last=-1)), complexity="O(N)",
-    syntax="<AND | OR | XOR | NOT> destkey key [key ...]",
+    "BITOP", arity=-4, kind=Kind.WRITE, flags="write denyoom", group="bitmap", since="2.6.0",
+    check=_check_bitop, keys=(KeySpec("OW update", begin=2), KeySpec("RO access", begin=3, last=-1)),
+    complexity="O(N)", syntax="<AND | OR | XOR | NOT> destkey key [key ...]",
 )  # fmt: skip
 def bitop(tx: WriteTx, argv: Argv) -> Any:
     """Combine strings bit by bit and store the result; shorter ones count as padded with zero bytes."""
@@ -244,12 +244,17 @@ def _operations(argv: Argv) -> list[_Operation]:
             raise CommandError(SYNTAX)
         signed, bits = _field_type(argv[at + 1])
         offset = _offset(argv[at + 2], bits)
-        if operands == 3 and (offset + bits - 1) >> 3 >= VALUE_BYTES_MAX:
-            raise CommandError(BAD_OFFSET)  # Redis lets a value grow these 7 bytes beyond its bound
         amount = integer(argv[at + 3]) if operands == 3 else None
         found.append(_Operation(word == b"INCRBY", signed, bits, offset, amount, overflow))
         at += operands + 1
     return found
+
+
+def _bitfield_steps(argv: Argv) -> list[_Operation]:
+    steps = _operations(argv)
+    if any(s.amount is not None and s.offset + s.bits > VALUE_BYTES_MAX * 8 for s in steps):
+        raise CommandError(BAD_OFFSET)  # Redis lets a value grow these few bits beyond its bound
+    return steps
 
 
 def _field_type(raw: bytes) -> tuple[bool, int]:
@@ -293,7 +298,7 @@ def _fitted(number: int, step: _Operation) -> int | None:
 
 @command(
     "BITFIELD", arity=-2, kind=Kind.WRITE, flags="write denyoom", group="bitmap", since="3.2.0",
-    keys=KeySpec("RW access update variable_flags"), check=_operations,
+    keys=KeySpec("RW access update variable_flags"), check=_bitfield_steps,
     complexity="O(1) for each subcommand specified, and O(N) to copy the value if one of them writes.",
     syntax="key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | "
     "INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] "
@@ -301,7 +306,7 @@ def _fitted(number: int, step: _Operation) -> int | None:
 )  # fmt: skip
 def bitfield(tx: WriteTx, argv: Argv) -> Any:
     """Read, set and increment integers of any width inside a string."""
-    steps, key = _operations(argv), argv[1]
+    steps, key = _bitfield_steps(argv), argv[1]
     reach = max((s.offset + s.bits + 7 >> 3 for s in steps if s.amount is not None), default=0)
     if not reach:
         return _read_fields(tx.lookup(key), steps)
@@ -341,8 +346,8 @@ def _read_fields(item: Item | None, steps: list[_Operation]) -> list[int]:
 
 
 @command(
-    "BITFIELD_RO", arity=-2, kind=Kind.READ, flags="readonly fast", group="bitmap", since="6.0.0", keys=READ_KEY,
-    complexity="O(1) for each subcommand specified",
+    "BITFIELD_RO", arity=-2, kind=Kind.READ, flags="readonly fast", group="bitmap", since="6.0.0",
+    keys=READ_KEY, complexity="O(1) for each subcommand specified",
     syntax="key [GET encoding offset [GET encoding offset ...]]",
 )  # fmt: skip
 def bitfield_ro(view: ReadView, argv: Argv) -> Any:

@@ -1,8 +1,9 @@
 """Writes with a condition: the one grammar of SET's options, and the commands that consist of little else.
 
-SET, GETEX, MSETEX and the CAS family read their options here, so a word means the same everywhere. Of one group
-(conditions; ways to expire) a request may name one word; naming it twice is allowed and the last one counts.
-Promise: `parse_options` and `deadline` need no state, so `check` refuses before the log what they refuse at apply.
+SET, GETEX, MSETEX and the CAS family read their options here, so a word means the same everywhere. Of one
+group (conditions; ways to expire) a request may name one word; naming it twice is allowed and the last one
+counts.
+Promise: `parse_options` and `deadline` need no state: what they refuse at apply, `check` refuses before.
 Not here: the EX* commands' own words VER, ABS, FLAGS, MIN, MAX, DEF (`versioned`).
 """
 
@@ -65,7 +66,7 @@ class Options:
 
 
 def parse_options(argv: Argv, at: int, allowed: frozenset[bytes]) -> Options:
-    """The option words from `argv[at]` on; SYNTAX for a word that is unknown, incomplete or excluded by another."""
+    """The option words from `argv[at]` on; SYNTAX if one is unknown, incomplete or excluded."""
     found = Options()
     while at < len(argv):
         word = argv[at].upper()
@@ -115,7 +116,7 @@ def digest_of(value: bytes) -> str:
 
 
 def holds(condition: bytes, operand: bytes, item: Item | None) -> bool:
-    """Is the condition true of this key now? A digest's form is looked at only when there is a key, as in Redis."""
+    """Is the condition true of this key now? As in Redis a digest's form matters only when it is compared."""
     if not condition:
         return True
     if condition == b"NX":
@@ -220,8 +221,8 @@ def _check_msetex(argv: Argv) -> None:
     "MSETEX", arity=-4, kind=Kind.WRITE, flags="write denyoom movablekeys", group="string", since="8.4.0",
     keys=KeySpec("OW update", keynum=0, step=2), check=_check_msetex,
     complexity="O(N) where N is the number of keys to set.",
-    syntax="numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "
-    "PXAT unix-time-milliseconds | KEEPTTL]",
+    syntax="numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | "
+    "EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
 )  # fmt: skip
 def msetex(tx: WriteTx, argv: Argv) -> Any:
     """Set several keys and their expiry, all of them or none."""
@@ -229,7 +230,8 @@ def msetex(tx: WriteTx, argv: Argv) -> Any:
     options = parse_options(argv, end, MSETEX_WORDS)
     at_ms = deadline(options.expiry, options.amount, tx.now, "msetex")
     keys = argv[2:end:2]
-    if not all([holds(options.condition, b"", tx.item(key)) for key in keys]):  # a list: every key is looked at
+    items = [tx.item(key) for key in keys]  # all of them, because KEEPTTL wants a key looked at before
+    if not all(holds(options.condition, b"", item) for item in items):
         return 0
     for key, value in zip(keys, argv[3:end:2], strict=True):
         store(tx, key, value, keep_ttl=options.keeps_ttl, at_ms=at_ms)

@@ -1,6 +1,7 @@
 """Strings that are numbers.
 
-Integers are signed 64-bit in canonical form (no blanks, no plus, no leading zeros); a result outside is refused.
+Integers are signed 64-bit in canonical form (no blanks, no plus, no leading zeros); a result outside is
+refused.
 INCRBYFLOAT computes in `long_double`, whose results do not depend on the machine. Expiry and flags stay.
 """
 
@@ -48,16 +49,18 @@ def _add(tx: WriteTx, key: bytes, amount: int) -> int:
 
 
 @command(
-    "INCR", arity=2, kind=Kind.WRITE, flags="write denyoom fast", group="string", keys=FIRST_KEY_RW, syntax="key"
-)
+    "INCR", arity=2, kind=Kind.WRITE, flags="write denyoom fast", group="string", keys=FIRST_KEY_RW,
+    syntax="key",
+)  # fmt: skip
 def incr(tx: WriteTx, argv: Argv) -> Any:
     """Add one to the integer at a key; a key that does not exist counts as 0."""
     return _add(tx, argv[1], 1)
 
 
 @command(
-    "DECR", arity=2, kind=Kind.WRITE, flags="write denyoom fast", group="string", keys=FIRST_KEY_RW, syntax="key"
-)
+    "DECR", arity=2, kind=Kind.WRITE, flags="write denyoom fast", group="string", keys=FIRST_KEY_RW,
+    syntax="key",
+)  # fmt: skip
 def decr(tx: WriteTx, argv: Argv) -> Any:
     """Subtract one from the integer at a key; a key that does not exist counts as 0."""
     return _add(tx, argv[1], -1)

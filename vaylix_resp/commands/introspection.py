@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ..errors import SYNTAX, CommandError, error
-from ..resp.reply import NULL_ARRAY, Reply, SetOf, Simple
+from ..errors import SYNTAX, CommandError, error, printable
+from ..resp.reply import Reply, SetOf, Simple
 from . import glob, syntax
 from .arguments import help_reply, matches
 from .ports import Client
@@ -200,6 +200,12 @@ def _keys(client: Client, request: Argv) -> list[tuple[bytes, str]]:
 )  # fmt: skip
 def command_(client: Client, argv: Argv) -> Reply:
     """All commands: arity, flags, keys, categories."""
+    if len(argv) > 1:  # a word that is none of the subcommands below
+        raise error(f"unknown subcommand '{printable(argv[1])}'. Try COMMAND HELP.")
+    return _describe_all(client)
+
+
+def _describe_all(client: Client) -> Reply:
     return [describe(spec) for spec in client.server.commands.values()]
 
 
@@ -225,9 +231,9 @@ def command_count(client: Client, argv: Argv) -> Reply:
 def command_info(client: Client, argv: Argv) -> Reply:
     """The named commands, or all: arity, flags, keys, categories."""
     if len(argv) == 2:
-        return command_(client, argv)
+        return _describe_all(client)
     specs = [_find(client, name) for name in argv[2:]]
-    return [describe(spec) if spec is not None else NULL_ARRAY for spec in specs]
+    return [describe(spec) if spec is not None else None for spec in specs]
 
 
 @_subcommand(

@@ -1,8 +1,9 @@
 """The longest common subsequence of two byte strings, bit-parallel.
 
-The textbook table L[i][j] (length of the LCS of the first i bytes of one and the first j of the other) grows by 0 or 1
-from a column to the next, so a row is one integer: bit j is 0 where it grows behind column j. A row follows from
-the row before by one addition and a few logical operations (Hyyrö 2004), thirty columns at a time in C.
+The textbook table L[i][j] (length of the LCS of the first i bytes of one and the first j of the other) grows
+by 0 or 1 from a column to the next, so a row is one integer: bit j is 0 where it grows behind column j. A row
+follows from the row before by one addition and a few logical operations (Hyyrö 2004), thirty columns at a
+time in C.
 Promise: of several subsequences of that length, and of several alignments, the one that Redis walks to.
 """
 
@@ -12,8 +13,8 @@ from typing import Final, NamedTuple
 
 from ..errors import CommandError
 
-# Redis refuses a table that would pass its proto-max-bulk-len (512 MiB by default) with 4 bytes a cell; so do we,
-# although ours takes a bit a cell: it bounds the time that other clients wait.
+# Redis refuses a table that would pass its proto-max-bulk-len (512 MiB by default) with 4 bytes a cell. So do
+# we, although ours takes a bit a cell: it bounds the time that other clients wait.
 CELLS_MAX: Final = (512 << 20) // 4
 TOO_LARGE: Final = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"
 
@@ -70,8 +71,8 @@ def _marking(byte: int) -> bytes:
     return b"0" * byte + b"1" + b"0" * (255 - byte)
 
 
-# Redis walks from the table's end: over a match diagonally; else up if that keeps more than going left, else left.
-# Both walks below take the same way; each moves along the long string in one step where Redis takes many.
+# Redis walks from the table's end: over a match diagonally; else up if that keeps more than going left, else
+# left. Both walks below take the same way, but where Redis takes many steps along the long string they jump.
 
 
 def _walk_rows(first: bytes, second: bytes) -> list[tuple[int, int]]:

@@ -1,9 +1,11 @@
 """The arithmetic behind INCRBYFLOAT: x86's 80-bit `long double`, in integers.
 
-Redis adds in `long double`; on x86-64, where its results are best known, that is 64 bits of mantissa. Python's
-float has 53 and the platform's own type differs by machine, so replicas would disagree: here a number is the pair
-(mantissa, exponent of 2) and every operation rounds to nearest, ties to even, exactly as the x87 unit does.
-Promise: the same text for the same operands on every machine. Not here: infinity and nan, which no key may hold.
+Redis adds in `long double`; on x86-64, where its results are best known, that is 64 bits of mantissa.
+Python's float has 53 and the platform's own type differs by machine, so replicas would disagree: here a
+number is the pair (mantissa, exponent of 2) and every operation rounds to nearest, ties to even, exactly as
+the x87 unit does.
+Promise: the same text for the same operands on every machine. Not here: infinity and nan, which no key may
+hold.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ LongDouble = tuple[int, int]  # mantissa * 2**exponent; the sign is the mantissa
 ZERO: Final[LongDouble] = (0, 0)
 
 _DECIMAL: Final = re.compile(rb"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]+))?\Z")
-_HEX: Final = re.compile(rb"([+-]?)0[xX](?=\.?[0-9a-fA-F])([0-9a-fA-F]*)\.?([0-9a-fA-F]*)(?:[pP]([+-]?[0-9]+))?\Z")
-_INFINITE: Final = re.compile(rb"[+-]?inf(?:inity)?\Z", re.IGNORECASE)
+_HEX: Final = re.compile(rb"([+-]?)0x(?=\.?[0-9a-f])([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?[0-9]+))?\Z", re.I)
+_INFINITE: Final = re.compile(rb"[+-]?inf(?:inity)?\Z", re.I)
 _EXPONENT_DIGITS_MAX: Final = 9  # an exponent of more digits is beyond every range, whatever the mantissa is
 
 
@@ -78,8 +80,8 @@ def _from_decimal(digits: bytes, exponent: bytes) -> LongDouble | None:
     if not number:
         return ZERO  # with any exponent
     power = _clamp(exponent)
-    if not -5200 - len(digits) < number.adjusted() + power < 5200:  # far out of range: spare us the large powers
-        return None
+    if not -5200 - len(digits) < number.adjusted() + power < 5200:
+        return None  # far out of range: spare us the large powers
     top, bottom = number.as_integer_ratio()
     if power >= 0:
         top *= 10**power

@@ -8,7 +8,8 @@ from .ports import Client
 from .spec import Argv, Kind, command
 
 
-@command("MONITOR", arity=1, kind=Kind.SESSION, flags="admin noscript loading stale", group="server")
+@command("MONITOR", arity=1, kind=Kind.SESSION, flags="admin noscript loading stale", group="server",
+         complexity="")  # fmt: skip
 def monitor(client: Client, argv: Argv) -> Reply:
     """Listens for all requests received by the server in real-time."""
     if client.multi is not None:  # executed by EXEC, whose array its lines would tear apart

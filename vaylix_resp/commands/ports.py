@@ -103,11 +103,8 @@ class Client(Protocol):
     no_touch: bool
     tracking: Any  # server.tracking.Tracking or None
     capa_redirect: bool
-    input_bytes: int  # sizes for CLIENT LIST (qbuf, omem, tot-net-in/out)
+    input_bytes: int  # sizes for CLIENT LIST (qbuf, omem)
     output_bytes: int
-    total_input: int
-    total_output: int
-    commands_seen: int
     waiting: Later | None  # the reply it waits for
     server: Server
 
@@ -120,9 +117,13 @@ class Client(Protocol):
     def fresh(self) -> None:
         """What RESET leaves: the state of a new connection. Subscriptions, tracking and MONITOR are left first."""
 
-    def submit(self, operation: Sequence[bytes] | None, finish: Callable[[Any], Reply]) -> Reply:
+    def submit(
+        self, operation: Sequence[bytes] | None, finish: Callable[[Any], Reply], *, barrier: bool
+    ) -> Reply:
         """Answer with `finish(result)` in this request's turn: when `operation` has been applied (result: its
-        reply), or, for None, when the session's earlier writes have been (result: None). Returns NO_REPLY."""
+        reply), or, for None, when the session's earlier writes have been (result: None). Returns NO_REPLY.
+
+        `barrier`: `finish` changes the session (a SELECT inside the block), so later requests wait for it."""
 
     def run_queued(self, spec: CommandSpec, argv: Sequence[bytes], db: int) -> Reply:
         """Execute one request of a transaction that needs no entry, at once; errors come back as replies."""

@@ -72,7 +72,7 @@ def _check_sort(argv: Argv) -> None:
 
 @command(
     "SORT", arity=-2, kind=Kind.WRITE, flags="write denyoom movablekeys", group="generic",
-    keys=(_KEY, _BY_GET, _STORE), categories="set sortedset list dangerous", check=_check_sort, plain=2,
+    keys=(_KEY, _BY_GET, _STORE), categories="set sortedset list dangerous -keyspace", check=_check_sort, plain=2,
     complexity=_COMPLEXITY, syntax=_SYNTAX + " [STORE destination]",
 )  # fmt: skip
 def sort(tx: WriteTx, argv: Argv) -> Any:
@@ -89,7 +89,7 @@ def sort(tx: WriteTx, argv: Argv) -> Any:
 
 @command(
     "SORT_RO", arity=-2, kind=Kind.READ, flags="readonly movablekeys", group="generic", since="7.0.0",
-    keys=(_KEY, _BY_GET), categories="set sortedset list dangerous", complexity=_COMPLEXITY, syntax=_SYNTAX,
+    keys=(_KEY, _BY_GET), categories="set sortedset list dangerous -keyspace", complexity=_COMPLEXITY, syntax=_SYNTAX,
 )  # fmt: skip
 def sort_ro(view: ReadView, argv: Argv) -> Any:
     """Return the sorted elements of a list, a set or a sorted set."""

@@ -1,8 +1,8 @@
 """Strings: read them, write them, a part of them.
 
 GET and plain SET are the hot path: they make one call into the state and look at nothing else.
-Limits: no value grows beyond VALUE_BYTES_MAX, the same on every replica whatever its configuration says; the check
-comes before the memory. A value is one immutable object, so changing a part of it costs a copy of the whole.
+Limits: no value grows beyond VALUE_BYTES_MAX, the same on every replica whatever its configuration says, and
+the check comes before the memory. A value is one immutable object: changing a part copies the whole.
 Not here: conditions and expiry words (`conditional`), numbers (`counters`), bits (`bits`).
 """
 
@@ -47,8 +47,8 @@ def _check_set(argv: Argv) -> None:
 @command(
     "SET", arity=-3, kind=Kind.WRITE, flags="write denyoom", group="string",
     keys=KeySpec("RW access update variable_flags"), check=_check_set, plain=3,
-    syntax="key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest | "
-    "IF VERSION version] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "
+    syntax="key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | "
+    "IFDNE ifdne-digest | IF VERSION version] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "
     "PXAT unix-time-milliseconds | KEEPTTL]",
     history=(
         ("2.6.12", "Added the `EX`, `PX`, `NX` and `XX` options."),
@@ -81,8 +81,9 @@ def _set_with_options(tx: WriteTx, argv: Argv) -> Any:
 
 
 @command(
-    "SETNX", arity=3, kind=Kind.WRITE, flags="write denyoom fast", group="string", keys=_INSERT, syntax="key value"
-)
+    "SETNX", arity=3, kind=Kind.WRITE, flags="write denyoom fast", group="string", keys=_INSERT,
+    syntax="key value",
+)  # fmt: skip
 def setnx(tx: WriteTx, argv: Argv) -> Any:
     """Make a key this string if it does not exist."""
     if tx.item(argv[1]) is not None:
@@ -152,7 +153,8 @@ def _check_getex(argv: Argv) -> None:
 @command(
     "GETEX", arity=-2, kind=Kind.WRITE, flags="write fast", group="string", since="6.2.0", keys=FIRST_KEY_RW,
     check=_check_getex, plain=2,
-    syntax="key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
+    syntax="key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | "
+    "PERSIST]",
 )  # fmt: skip
 def getex(tx: WriteTx, argv: Argv) -> Any:
     """Return the string at a key and set or remove its expiry."""
@@ -175,9 +177,9 @@ def getex(tx: WriteTx, argv: Argv) -> Any:
 
 
 @command(
-    "MGET", arity=-2, kind=Kind.READ, flags="readonly fast", group="string", keys=KeySpec("RO access", last=-1),
-    tips=("request_policy:multi_shard",), complexity="O(N) where N is the number of keys to retrieve.",
-    syntax="key [key ...]",
+    "MGET", arity=-2, kind=Kind.READ, flags="readonly fast", group="string",
+    keys=KeySpec("RO access", last=-1), tips=("request_policy:multi_shard",),
+    complexity="O(N) where N is the number of keys to retrieve.", syntax="key [key ...]",
 )  # fmt: skip
 def mget(view: ReadView, argv: Argv) -> Any:
     """Return the strings at several keys, a null for each that does not exist."""
@@ -192,8 +194,9 @@ def _check_mset(argv: Argv) -> None:
 
 @command(
     "MSET", arity=-3, kind=Kind.WRITE, flags="write denyoom", group="string", since="1.0.1",
-    keys=KeySpec("OW update", last=-1, step=2), tips=("request_policy:multi_shard", "response_policy:all_succeeded"),
-    check=_check_mset, complexity="O(N) where N is the number of keys to set.", syntax="key value [key value ...]",
+    keys=KeySpec("OW update", last=-1, step=2),
+    tips=("request_policy:multi_shard", "response_policy:all_succeeded"), check=_check_mset,
+    complexity="O(N) where N is the number of keys to set.", syntax="key value [key value ...]",
 )  # fmt: skip
 def mset(tx: WriteTx, argv: Argv) -> Any:
     """Make several keys these strings, all at once."""
@@ -211,9 +214,9 @@ def _check_msetnx(argv: Argv) -> None:
 
 @command(
     "MSETNX", arity=-3, kind=Kind.WRITE, flags="write denyoom", group="string", since="1.0.1",
-    keys=KeySpec("OW insert", last=-1, step=2), tips=("request_policy:multi_shard", "response_policy:agg_min"),
-    check=_check_msetnx, complexity="O(N) where N is the number of keys to set.",
-    syntax="key value [key value ...]",
+    keys=KeySpec("OW insert", last=-1, step=2),
+    tips=("request_policy:multi_shard", "response_policy:agg_min"), check=_check_msetnx,
+    complexity="O(N) where N is the number of keys to set.", syntax="key value [key value ...]",
 )  # fmt: skip
 def msetnx(tx: WriteTx, argv: Argv) -> Any:
     """Make several keys these strings, if none of them exists."""
@@ -245,8 +248,8 @@ def append(tx: WriteTx, argv: Argv) -> Any:
 
 
 @command(
-    "STRLEN", arity=2, kind=Kind.READ, flags="readonly fast", group="string", since="2.2.0", keys=KeySpec("RO"),
-    syntax="key",
+    "STRLEN", arity=2, kind=Kind.READ, flags="readonly fast", group="string", since="2.2.0",
+    keys=KeySpec("RO"), syntax="key",
 )  # fmt: skip
 def strlen(view: ReadView, argv: Argv) -> Any:
     """Return the length of a string in bytes, 0 if there is none."""
@@ -255,9 +258,9 @@ def strlen(view: ReadView, argv: Argv) -> Any:
 
 
 _RANGE_COST: Final = (
-    "O(N) where N is the length of the returned string. The complexity is ultimately determined by the returned "
-    "length, but because creating a substring from an existing string is very cheap, it can be considered O(1) "
-    "for small strings."
+    "O(N) where N is the length of the returned string. The complexity is ultimately determined by the "
+    "returned length, but because creating a substring from an existing string is very cheap, it can be "
+    "considered O(1) for small strings."
 )
 
 
@@ -266,7 +269,7 @@ _RANGE_COST: Final = (
     complexity=_RANGE_COST, syntax="key start end",
 )  # fmt: skip
 def getrange(view: ReadView, argv: Argv) -> Any:
-    """Return the bytes of a string from one offset to another, both included; negative ones count from the end."""
+    """Return part of a string: from one offset to another, both included; below 0 they count from its end."""
     start, end = integer(argv[2]), integer(argv[3])
     item = view.lookup(argv[1])
     if item is None or (start < 0 and end < 0 and start > end):
@@ -278,9 +281,9 @@ def getrange(view: ReadView, argv: Argv) -> Any:
 
 
 command(
-    "SUBSTR", arity=4, kind=Kind.READ, flags="readonly", group="string", keys=READ_KEY, complexity=_RANGE_COST,
-    syntax="key start end", summary="The same as GETRANGE, by its old name.", doc_flags=("deprecated",),
-    deprecated_since="2.0.0", replaced_by="`GETRANGE`",
+    "SUBSTR", arity=4, kind=Kind.READ, flags="readonly", group="string", keys=READ_KEY,
+    complexity=_RANGE_COST, syntax="key start end", summary="The same as GETRANGE, by its old name.",
+    doc_flags=("deprecated",), deprecated_since="2.0.0", replaced_by="`GETRANGE`",
 )(getrange)  # fmt: skip
 
 
@@ -313,7 +316,8 @@ def setrange(tx: WriteTx, argv: Argv) -> Any:
 
 @command(
     "LCS", arity=-3, kind=Kind.READ, flags="readonly", group="string", since="7.0.0",
-    keys=KeySpec("RO access", last=1), complexity="O(N*M) where N and M are the lengths of s1 and s2, respectively",
+    keys=KeySpec("RO access", last=1),
+    complexity="O(N*M) where N and M are the lengths of s1 and s2, respectively",
     syntax="key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
 )  # fmt: skip
 def lcs(view: ReadView, argv: Argv) -> Any:

@@ -99,7 +99,8 @@ def exec_(client: Client, argv: Argv) -> Reply:
                 client.server.tracking.remember(client, spec, words)
         return replies
 
-    return client.submit(queue.operation(watched) if queue.has_writes else None, finish)
+    barrier = any(spec.kind is Kind.SESSION for spec, _, _ in requests)
+    return client.submit(queue.operation(watched) if queue.has_writes else None, finish, barrier=barrier)
 
 
 def _moved(client: Client, watched: dict[tuple[int, bytes], int]) -> bool:

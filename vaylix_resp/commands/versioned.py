@@ -1,8 +1,9 @@
 """Compare-and-set by version: TairString's EX* family and CAS, CAD, over ordinary string keys.
 
-Replies and error texts are TairString's. Ours differ in what a version is: every write of any command moves it, it
-is max(previous + 1, sequence of the entry) and never falls, not even when a key is deleted and made again. So a
-stale version never passes; it does not start at 1, and ABS and EXSETVER, which could lower it, are refused.
+Replies and error texts are TairString's. Ours differ in what a version is: every write of any command moves
+it, it is max(previous + 1, sequence of the entry) and never falls, not even when a key is deleted and made
+again. So a stale version never passes; it does not start at 1, and ABS and EXSETVER, which could lower it,
+are refused.
 Not here: SET's IF VERSION (`conditional`), OBJECT VERSION (`keys`).
 """
 
@@ -16,40 +17,20 @@ from ..state.values import VERSION_BYTES, Item, version_of
 from ..state.views import ReadView, WriteTx
 from . import long_double
 from .arguments import INT64_MAX, INT64_MIN, parse_int
-from .conditional import TIMES, deadline, remove, store
+from .conditional import TIMES, remove, store
 from .counters import WOULD_OVERFLOW, number_in
 from .long_double import LongDouble
 from .spec import FIRST_KEY_RW, READ_KEY, Argv, KeySpec, Kind, command
 from .strings import ensure_size
+from .version_options import STALE, VersionOptions
 
-STALE: Final = "ERR update version is stale"
 NOT_INT: Final = "ERR value is not an integer"
 NOT_FLOAT: Final = "ERR value is not a float"
 BAD_BOUNDS: Final = "ERR min or max is specified, but not valid"
 VERSION_NOT_INT: Final = "ERR version should be integer"
-ABS_REFUSED: Final = "ERR ABS is not supported: a version only grows, so that a stale one never passes; use VER"
-SETVER_REFUSED: Final = "ERR EXSETVER is not supported: a version only grows, so that a stale one never passes"
-FLAGS_MAX: Final = (1 << 32) - 1
+SETVER_REFUSED: Final = "ERR EXSETVER is not supported: versions only grow, so that a stale one never passes"
 _EMPTY: Final = Simple("")
 
-# word -> (the group in which it excludes the others, operands that follow it)
-_WORDS: Final = {
-    b"NX": ("condition", 0),
-    b"XX": ("condition", 0),
-    b"EX": ("expiry", 1),
-    b"PX": ("expiry", 1),
-    b"EXAT": ("expiry", 1),
-    b"PXAT": ("expiry", 1),
-    b"KEEPTTL": ("expiry", 0),
-    b"VER": ("version", 1),
-    b"ABS": ("version", 1),
-    b"FLAGS": ("flags", 1),
-    b"DEF": ("default", 1),
-    b"MIN": ("min", 1),
-    b"MAX": ("max", 1),
-    b"NONEGATIVE": ("nonegative", 0),
-    b"WITHVERSION": ("withversion", 0),
-}
 _EXPIRY: Final = TIMES | {b"KEEPTTL"}
 _APPEND_WORDS: Final = frozenset({b"NX", b"XX", b"VER", b"ABS"})
 _SET_WORDS: Final = _APPEND_WORDS | _EXPIRY | {b"FLAGS", b"WITHVERSION"}
@@ -60,76 +41,8 @@ _EXPIRY_SYNTAX: Final = (
 )
 
 
-class _Options:
-    """The option words of one request, checked as far as no state is needed."""
-
-    def __init__(self, argv: Argv, at: int, allowed: frozenset[bytes], name: str) -> None:
-        self.name = name
-        self.said: dict[str, tuple[bytes, bytes]] = {}  # group -> word, operand
-        while at < len(argv):
-            word = argv[at].upper()
-            group, operands = _WORDS[word] if word in allowed else ("", len(argv))
-            before = self.said.get(group)
-            if at + operands >= len(argv) or (before is not None and (operands or before[0] != word)):
-                raise CommandError(SYNTAX)
-            self.said[group] = word, argv[at + operands]
-            at += operands + 1
-        self.time = self._number("expiry", 1, INT64_MAX) if self._word("expiry") in TIMES else None
-        self.version = self._number("version", 0, INT64_MAX)
-        self.flags = self._number("flags", 0, FLAGS_MAX)
-        if self._word("version") == b"ABS":
-            raise CommandError(ABS_REFUSED)
-        self.at_ms(0)
-
-    def _word(self, group: str) -> bytes:
-        return self.said[group][0] if group in self.said else b""
-
-    def _number(self, group: str, low: int, high: int) -> int | None:
-        if group not in self.said:
-            return None
-        number = parse_int(self.said[group][1])
-        if number is None or not low <= number <= high:
-            raise CommandError(SYNTAX)
-        return number
-
-    def has(self, group: str) -> bool:
-        return group in self.said
-
-    def operand(self, group: str) -> bytes | None:
-        return self.said[group][1] if group in self.said else None
-
-    def at_ms(self, now_ms: int) -> int | None:
-        if self.time is None:
-            return None
-        return deadline(self._word("expiry"), b"%d" % self.time, now_ms, self.name)
-
-    def excluded(self, item: Item | None) -> bool:
-        """NX or XX says no."""
-        return self._word("condition") == (b"XX" if item is None else b"NX")
-
-    def ensure_fresh(self, item: Item | None) -> None:
-        """VER names the version there is; 0 names any, and so does every one of a key that is not there."""
-        if item is not None and self.version and self.version != version_of(item):
-            raise CommandError(STALE)
-
-    def write(self, tx: WriteTx, key: bytes, value: bytes, at_ms: int | None, event: str) -> int:
-        """Store with the expiry and flags asked for; the new version. The caller has looked at the key."""
-        tx.update(key, value)
-        version = tx.version(key)  # before an expiry in the past hides the key
-        if self.flags is not None:
-            tx.set_flags(key, self.flags)
-        if at_ms is not None:
-            tx.set_expiry(key, at_ms, moves_version=False)
-        elif self._word("expiry") != b"KEEPTTL" and tx.expiry(key) is not None:
-            tx.set_expiry(key, None, moves_version=False)
-        tx.event("$", event, key)
-        if at_ms is not None:
-            tx.event("g", "expire", key)
-        return version
-
-
-def _exset_options(argv: Argv) -> _Options:
-    return _Options(argv, 3, _SET_WORDS, "exset")
+def _exset_options(argv: Argv) -> VersionOptions:
+    return VersionOptions(argv, 3, _SET_WORDS, "exset")
 
 
 @command(
@@ -166,8 +79,8 @@ def exget(view: ReadView, argv: Argv) -> Any:
     return found if len(argv) == 2 else [*found, view.flags(argv[1])]
 
 
-def _excas_arguments(argv: Argv) -> tuple[_Options, int]:
-    options = _Options(argv, 4, _EXPIRY, "excas")
+def _excas_arguments(argv: Argv) -> tuple[VersionOptions, int]:
+    options = VersionOptions(argv, 4, _EXPIRY, "excas")
     version = parse_int(argv[3])
     if version is None:
         raise CommandError(VERSION_NOT_INT)
@@ -214,7 +127,7 @@ def excad(tx: WriteTx, argv: Argv) -> Any:
     return 1
 
 
-def _integer_option(options: _Options, group: str, message: str) -> int | None:
+def _integer_option(options: VersionOptions, group: str, message: str) -> int | None:
     raw = options.operand(group)
     number = None if raw is None else parse_int(raw)
     if raw is not None and number is None:
@@ -226,7 +139,7 @@ class _IncrArguments:
     """EXINCRBY's: the increment, and what to do at the edges."""
 
     def __init__(self, argv: Argv) -> None:
-        options = self.options = _Options(argv, 3, _INCR_WORDS, "exincrby")
+        options = self.options = VersionOptions(argv, 3, _INCR_WORDS, "exincrby")
         increment = parse_int(argv[2])
         if increment is None:
             raise CommandError(NOT_INT)
@@ -277,7 +190,7 @@ class _FloatArguments:
         if increment is None and not long_double.is_infinite(argv[2]):
             raise CommandError(NOT_FLOAT)
         self.increment = increment
-        self.options = _Options(argv, 3, _FLOAT_WORDS, "exincrbyfloat")
+        self.options = VersionOptions(argv, 3, _FLOAT_WORDS, "exincrbyfloat")
         self.low, self.high = self._bound("min"), self._bound("max")
         if self.low is not None and self.high is not None and long_double.compare(self.high, self.low) < 0:
             raise CommandError(BAD_BOUNDS)
@@ -325,8 +238,8 @@ def exincrbyfloat(tx: WriteTx, argv: Argv) -> Any:
     return total
 
 
-def _exappend_options(argv: Argv) -> _Options:
-    return _Options(argv, 3, _APPEND_WORDS, "exappend")
+def _exappend_options(argv: Argv) -> VersionOptions:
+    return VersionOptions(argv, 3, _APPEND_WORDS, "exappend")
 
 
 def _extend(tx: WriteTx, argv: Argv, *, in_front: bool) -> Any:
@@ -362,8 +275,8 @@ def exprepend(tx: WriteTx, argv: Argv) -> Any:
     return _extend(tx, argv, in_front=True)
 
 
-def _exgae_options(argv: Argv) -> _Options:
-    return _Options(argv, 2, TIMES, "exgae")
+def _exgae_options(argv: Argv) -> VersionOptions:
+    return VersionOptions(argv, 2, TIMES, "exgae")
 
 
 @command(
@@ -389,21 +302,22 @@ def _refuse_setver(argv: Argv) -> None:
 
 
 @command(
-    "EXSETVER", arity=3, kind=Kind.WRITE, flags="write", group="string", keys=FIRST_KEY_RW, check=_refuse_setver,
-    syntax="key version",
+    "EXSETVER", arity=3, kind=Kind.WRITE, flags="write", group="string", keys=FIRST_KEY_RW,
+    check=_refuse_setver, syntax="key version",
 )  # fmt: skip
 def exsetver(tx: WriteTx, argv: Argv) -> Any:
     """Refused: a version is never set, it only grows."""
     _refuse_setver(argv)
 
 
-def _cas_options(argv: Argv) -> _Options:
-    return _Options(argv, 4, _EXPIRY, "cas")
+def _cas_options(argv: Argv) -> VersionOptions:
+    return VersionOptions(argv, 4, _EXPIRY, "cas")
 
 
 @command(
-    "CAS", arity=-4, kind=Kind.WRITE, flags="write denyoom", group="string", keys=FIRST_KEY_RW, check=_cas_options,
-    complexity="O(N) where N is the length of the value.", syntax=f"key old-value new-value {_EXPIRY_SYNTAX}",
+    "CAS", arity=-4, kind=Kind.WRITE, flags="write denyoom", group="string", keys=FIRST_KEY_RW,
+    check=_cas_options, complexity="O(N) where N is the length of the value.",
+    syntax=f"key old-value new-value {_EXPIRY_SYNTAX}",
 )  # fmt: skip
 def cas(tx: WriteTx, argv: Argv) -> Any:
     """Set a string if it holds exactly the old value."""

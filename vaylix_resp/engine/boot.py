@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from random import Random
 
+import random
+
 from ..commands.operations import NOOP_ENTRY
 from ..commands.registry import apply_table
 from ..state import image
@@ -40,9 +42,7 @@ def replay(machine: StateMachine, batch: Batch) -> None:
     """Apply a committed batch from the log."""
     assert batch.first == machine.applied + 1, (batch.first, machine.applied)
     machine.begin_batch(batch.timestamp_ms, batch.seed)
-    apply = machine.apply
-    for operation in entries.decode(batch.body):
-        apply(operation)
+    machine.apply_all(entries.decode(batch.body))
     if machine.applied != batch.last:
         raise Corrupt("wal", 0, f"{batch.count} entries in the batch", sequence=batch.first)
 
@@ -63,8 +63,7 @@ class _FirstEntry:
         self._machine = machine
 
     def complete(self, run: Run) -> None:
-        for operation in run.operations:
-            self._machine.apply(operation)
+        self._machine.apply_all(run.items)
 
     def fail(self, run: Run, refusal: Exception) -> None:
         raise AssertionError("the first entry of a term is persisted on its own, and its failure is raised")

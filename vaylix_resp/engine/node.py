@@ -44,17 +44,26 @@ class Owner(Protocol):
 class Run:
     """What one owner has in one batch. `items` is the owner's own account of what to do and answer, in order."""
 
-    __slots__ = ("batch", "items", "operations", "owner")
+    __slots__ = ("batch", "count", "items", "owner", "payload")
 
     def __init__(self, owner: Owner, batch: Batch) -> None:
         self.owner = owner
         self.batch = batch
-        self.operations: list[Operation] = []
+        self.payload: list[bytes] = []  # pieces of the batch's body, in the order of their operations
+        self.count = 0  # operations
         self.items: list[Any] = []
+
+    def add(self, operations: Sequence[Operation], encoded: bytes | None = None) -> None:
+        """Operations for the log; `encoded` is the body they make, where the caller has it already."""
+        if encoded is None:
+            encoded = entries.encode(operations)
+        self.payload.append(encoded)
+        self.count += len(operations)
+        self.batch.size += len(encoded)
 
 
 class Batch:
-    """Runs that will share one fsync. `size` is an estimate in bytes, for bounds."""
+    """Runs that will share one fsync; `size` is that of the body so far, in bytes."""
 
     __slots__ = ("body", "count", "first", "runs", "seed", "size", "timestamp_ms")
 
@@ -138,9 +147,8 @@ class Node:
     def propose(self, owner: Owner, operation: Operation) -> Run:
         """A run of a single operation, for the server's own entries."""
         run = self.join(owner)
-        run.operations.append(operation)
+        run.add((operation,))
         run.items.append(operation)
-        run.batch.size += sum(map(len, operation))
         return run
 
     def seal(self) -> Batch | None:
@@ -155,8 +163,8 @@ class Node:
         if self.refusal is not None:  # refused since they joined
             self._fail(batch, self.refusal)
             return None
-        batch.body = b"".join([entries.encode(run.operations) for run in batch.runs])
-        batch.count = sum([len(run.operations) for run in batch.runs])
+        batch.body = b"".join([piece for run in batch.runs for piece in run.payload])
+        batch.count = sum([run.count for run in batch.runs])
         batch.first = self.raft.propose(batch.count)
         batch.timestamp_ms = max(self.clock.wall_ms(), self.machine.time_ms)
         batch.seed = self._rng.getrandbits(64)

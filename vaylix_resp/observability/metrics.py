@@ -2,8 +2,7 @@
 
 Plain integer slots that their owners raise in bulk, once per read from a socket rather than once per request:
 
-    stats.total_commands_processed += n                   the dispatcher, per run of requests
-    record(stats.command("get"), n, seconds, failed)      the same, n requests of one command in `seconds` together
+    record(stats.command("get"), n, seconds, failed)      the dispatcher: n requests of one command in `seconds` together
     stats.error("WRONGTYPE")                              for each error reply
     stats.tick(now)                                       housekeeping, about every 100 ms
 
@@ -114,7 +113,7 @@ class Stats:
         "_last_tick", "commands", "errors", "evicted_clients", "input_rate", "ops_rate", "output_rate",
         "acl_access_denied_auth", "client_output_buffer_limit_disconnections",
         "client_query_buffer_limit_disconnections", "peak_input_buffer", "peak_output_buffer",
-        "rejected_connections", "total_commands_processed", "total_connections_received", "total_error_replies",
+        "rejected_connections", "total_connections_received", "total_error_replies",
         "total_net_input_bytes", "total_net_output_bytes", "total_reads_processed", "total_writes_processed",
         "unexpected_error_replies",
     )  # fmt: skip
@@ -125,7 +124,6 @@ class Stats:
 
     def _zero(self) -> None:
         self.total_connections_received = self.rejected_connections = self.evicted_clients = 0
-        self.total_commands_processed = 0
         self.total_net_input_bytes = self.total_net_output_bytes = 0
         self.total_reads_processed = self.total_writes_processed = 0  # reads from and writes to sockets
         self.client_query_buffer_limit_disconnections = self.client_output_buffer_limit_disconnections = 0
@@ -135,6 +133,10 @@ class Stats:
         self.errors: dict[str, int] = {}
         self.ops_rate, self.input_rate, self.output_rate = Rate(), Rate(), Rate()
         self._last_tick: float | None = None
+
+    @property
+    def total_commands_processed(self) -> int:
+        return sum(stats.calls for stats in self.commands.values())
 
     def command(self, name: str) -> CommandStats:
         """The counters of a command by its full lower-case name; the object stays the same for the server's life."""

@@ -45,11 +45,11 @@ class CpuSeconds:
 
 
 class Process:
-    """This process; `startup` is what it used when this object was made, before any data was loaded."""
+    """This process; `startup` is what it used before any data was loaded, in bytes."""
 
-    def __init__(self, read_status: Callable[[], str] = _read_status) -> None:
+    def __init__(self, read_status: Callable[[], str] = _read_status, startup: int | None = None) -> None:
         self._read_status = read_status
-        self.startup = self.memory().used
+        self.startup = _AT_IMPORT if startup is None else startup
 
     def memory(self) -> Memory:
         sizes = dict.fromkeys(("VmRSS", "VmHWM", "RssAnon", "VmSwap"), 0)
@@ -127,3 +127,7 @@ def _max_rss() -> int:
     """Peak resident size in bytes; macOS counts in bytes, Linux in KiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * _KIB
+
+
+# Taken when the program is loaded, because whoever makes a Process may do so after recovery has filled the memory.
+_AT_IMPORT = Process(startup=0).memory().used

@@ -28,7 +28,7 @@ _SENTINEL: Final = b"*0\r\n"  # parsed as an empty request if, and only if, the 
 _NUMBER: Final = re.compile(rb"(?:0|[1-9][0-9]{0,18})\Z")
 _LENGTHS: Final = {b"%d" % n: n for n in range(1025)}
 _HEADER_BYTES_MAX: Final = limits.INLINE_BYTES_MAX
-_STAR, _DOLLAR, _CR = 0x2A, 0x24, 0x0D
+_STAR, _DOLLAR, _CR, _LF = 0x2A, 0x24, 0x0D, 0x0A
 
 
 class ProtocolError(Exception):
@@ -42,7 +42,7 @@ class ProtocolError(Exception):
 class RequestReader:
     """One connection's input. Bounds are in bytes and words; `trusted` lifts those for clients that have not logged in."""
 
-    __slots__ = ("_need", "_pending", "bulk_bytes_max", "query_bytes_max", "trusted")
+    __slots__ = ("_need", "_pending", "bulk_bytes_max", "query_bytes_max", "raw", "trusted")
 
     # One for all connections: between two chunks it always stands on a boundary and holds nothing.
     _parser = hiredis.Reader(notEnoughData=False)
@@ -51,6 +51,7 @@ class RequestReader:
         self.bulk_bytes_max = bulk_bytes_max
         self.query_bytes_max = query_bytes_max
         self.trusted = trusted
+        self.raw: bytes | None = None
         self._pending = bytearray()  # of an unfinished request
         self._need = 0  # bytes that must be pending before another attempt makes sense
 
@@ -59,10 +60,19 @@ class RequestReader:
         """Bytes of an unfinished request."""
         return len(self._pending)
 
+    @property
+    def waits(self) -> bool:
+        """Nothing can be read before more bytes come."""
+        return len(self._pending) < self._need
+
     def read(self, data: bytes) -> list[list[bytes]]:
-        """The requests that `data` completes, in order."""
+        """The requests that `data` completes, in order.
+
+        `raw` is then the bytes that make exactly these requests, or None if it is not known to be so.
+        """
         pending = self._pending
-        if self.trusted and len(pending) + len(data) <= limits.READ_CHUNK_BYTES * 2:
+        self.raw = None
+        if self.trusted and 4 <= len(pending) + len(data) <= 2 * limits.READ_CHUNK_BYTES:
             if pending:
                 data = bytes(pending) + data
             requests = self._read_whole(data)
@@ -70,6 +80,7 @@ class RequestReader:
                 if pending:
                     pending.clear()
                     self._need = 0
+                self.raw = data
                 return requests
             cut = data.rfind(b"\r\n*") + 2  # the last request may be unfinished; those before it need not wait
             if cut > 2:
@@ -84,17 +95,21 @@ class RequestReader:
 
     def _read_whole(self, data: bytes) -> list[list[bytes]] | None:
         """The fast way; None if the chunk is anything but whole requests of bulk strings."""
-        if data[:1] != b"*" or data[-2:] != b"\r\n" or data.find(b"\r", 1, 6) < 0 or _UNFIT.search(data):
+        if (
+            data[-1] != _LF
+            or data[0] != _STAR
+            or (data[2] != _CR and data.find(b"\r", 2, 6) < 0)
+            or _UNFIT.search(data)
+        ):
             return None
         reader = RequestReader._parser
         try:
-            reader.feed(data)
+            reader.feed(data + _SENTINEL)
             requests: list[list[bytes]] = list(iter(reader.gets, False))
             b"".join(chain.from_iterable(requests))  # TypeError unless every word is bytes
-            reader.feed(_SENTINEL)
-            if reader.gets() == []:
-                return requests if all(requests) else [r for r in requests if r]
-        except (hiredis.ProtocolError, TypeError):
+            if requests.pop() == [] and all(requests) and not reader.has_data():
+                return requests
+        except (hiredis.ProtocolError, TypeError, IndexError):
             pass  # not an error yet: the scanner reads the same bytes again and says what is wrong
         RequestReader._parser = hiredis.Reader(notEnoughData=False)
         return None

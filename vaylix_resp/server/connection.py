@@ -68,19 +68,16 @@ class Connection(Execution, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing or self._lost:
             return
-        size = len(data)
-        self.total_input += size
-        stats = self.shared.stats
-        stats.total_net_input_bytes += size
-        stats.total_reads_processed += 1
-        self.last_active = self.shared.clock.now()
+        shared, reader = self.shared, self._reader
+        shared.stats.total_net_input_bytes += len(data)
+        shared.stats.total_reads_processed += 1
+        self.last_active = shared.now
         try:
-            requests = self._reader.read(data)
-            self.execute(requests)
-            while requests and not self._reader.trusted and self._reader.buffered:
+            requests = reader.read(data)
+            self.execute(requests, reader.raw)
+            while requests and not reader.raw and reader.buffered and not reader.waits:
                 # Before the log-in one request at a time is read, because AUTH lifts the bounds for those behind it.
-                self._reader.trusted = self.authenticated
-                requests = self._reader.read(b"")
+                requests = reader.read(b"")
                 self.execute(requests)
         except ProtocolError as bad:
             self._protocol_error(bad)
@@ -97,7 +94,7 @@ class Connection(Execution, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         shared = self.shared
-        self.kill_flight()
+        self.abandon()
         shared.unwatch(self)
         shared.pubsub.drop(self)
         shared.tracking.drop(self)
@@ -162,10 +159,8 @@ class Connection(Execution, asyncio.Protocol):
                 self.kill()
                 return
             self._transport.write(data)
-            size = len(data)
-            self.total_output += size
             stats = self.shared.stats
-            stats.total_net_output_bytes += size
+            stats.total_net_output_bytes += len(data)
             stats.total_writes_processed += 1
         if self.closing and not self._lost and not (self._flight or self.waiting or self._backlog):
             self._transport.close()
@@ -235,7 +230,7 @@ class Connection(Execution, asyncio.Protocol):
         log.verbose(f"protocol error: {text}", client=self.id, addr=self.addr)
         self._stop_reading()
         self._depth += 1
-        self._answer(CommandError(f"ERR Protocol error: {text}"))
+        self.answer(CommandError(f"ERR Protocol error: {text}"))
         self._depth -= 1
         self.close_after_reply()
         self.flush()

@@ -28,8 +28,8 @@ class Proposal:
         self.later = Later()
 
     def complete(self, run: Run) -> None:
-        for operation in run.operations:
-            self.later.resolve(self._shared.machine.apply(operation))
+        for reply in self._shared.machine.apply_all(run.items):
+            self.later.resolve(reply)
         self._shared.observe_changes(None)
 
     def fail(self, run: Run, refusal: CommandError) -> None:

@@ -14,9 +14,9 @@ class Session:
     """Implements `commands.ports.Client` but for the three verbs that need a socket."""
 
     __slots__ = (
-        "addr", "authenticated", "capa_redirect", "channels", "commands_seen", "created", "db", "dirty", "fd", "id",
+        "addr", "authenticated", "capa_redirect", "channels", "created", "db", "dirty", "fd", "id",
         "last_active", "last_command", "laddr", "lib_name", "lib_ver", "monitor", "multi", "name", "no_evict",
-        "no_touch", "patterns", "proto", "reply_mode", "server", "shard_channels", "total_input", "total_output",
+        "no_touch", "patterns", "proto", "reply_mode", "server", "shard_channels",
         "tracking", "user", "waiting", "watched",
     )  # fmt: skip
 
@@ -26,7 +26,6 @@ class Session:
         self.addr, self.laddr, self.fd = addr, laddr, fd
         self.created = self.last_active = server.clock.now()
         self.last_command = "NULL"
-        self.total_input = self.total_output = self.commands_seen = 0
         self.waiting: Later | None = None
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..clock import Clock
+from ..commands.operations import EXEC, IN
 from ..commands.ports import Client, Later
+from ..commands.redaction import redacted
 from ..commands.registry import COMMANDS
 from ..commands.spec import CommandSpec
 from ..config import Settings
@@ -63,7 +65,7 @@ class Shared:
         self.slowlog = SlowLog(settings)
         self.latency = LatencyMonitor(settings)
         self.run_id = run_id
-        self.started = clock.now()
+        self.started = self.now = clock.now()  # `now` is as of the last tick: good enough for idle times
         self.process = Process()
         self.config_file = settings.config_file
         self.expirer = Expirer(self)
@@ -197,10 +199,17 @@ class Shared:
             self.monitors.feed(spec, argv, client.db, client.addr, self.clock.wall_ms() * 1000)
 
     def note_slow(self, client: Client, argv: Sequence[bytes], seconds: float) -> None:
-        threshold = self.settings.slowlog_log_slower_than
-        if 0 <= threshold <= seconds * 1e6:
-            self.slowlog.note(argv, seconds, self.clock.wall_ms() // 1000, client.addr, client.name)
-        self.latency.note("command", seconds * 1000, self.clock.wall_ms() // 1000)
+        if self.slowlog.wants(seconds):
+            shown = self._as_asked(argv)
+            self.slowlog.note(shown, seconds, self.clock.wall_ms() // 1000, client.addr, client.name)
+        if self.latency.enabled:
+            self.latency.note("command", seconds * 1000, self.clock.wall_ms() // 1000)
+
+    def _as_asked(self, argv: Sequence[bytes]) -> Sequence[bytes]:
+        """A request, or the operation that was made of it, as the client wrote it, without secrets."""
+        if argv[0] == IN:
+            argv = argv[2:]
+        return (b"EXEC",) if argv[0] == EXEC else redacted(self.table.find(argv).spec, argv)
 
     def look_for_http(self, client: Client, argv: Sequence[bytes]) -> None:
         if argv[0].lower() in HTTP:
@@ -218,7 +227,7 @@ class Shared:
 
     def tick(self) -> None:
         """About ten times a second: rates and ends of pauses."""
-        now = self.clock.now()
+        self.now = now = self.clock.now()
         self.stats.tick(now)
         if self.observed and not self.clients.pause_kind(now):
             self.refresh()

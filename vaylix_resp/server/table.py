@@ -33,12 +33,13 @@ class Bound:
 
     __slots__ = (
         "check", "early", "handler", "high", "kind", "low", "name", "plain", "route", "spec", "stats", "subcommands",
-        "timed",
+        "spelling", "timed",
     )  # fmt: skip
 
     def __init__(self, spec: CommandSpec, stats: Stats) -> None:
         self.spec = spec
         self.name = spec.name
+        self.spelling = spec.name.partition("|")[0].upper().encode()  # argv[0] in the log
         self.kind = spec.kind
         self.handler: Callable[..., Any] = spec.handler or _no_handler
         self.low = abs(spec.arity)

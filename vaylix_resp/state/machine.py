@@ -7,7 +7,7 @@ Not here: what commands mean (`commands` gives the table), durability (`engine`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import EX_BROKEN, CommandError, Halt
@@ -85,18 +85,29 @@ class StateMachine:
 
     def apply(self, operation: Argv) -> Any:
         """Execute the next entry; its reply, or the CommandError that is its reply."""
-        world = self.world
-        self.applied = world.sequence = sequence = self.applied + 1
-        world.version = sequence.to_bytes(VERSION_BYTES, "big")
-        try:
-            return self.table[operation[0]](self._root, operation)
-        except CommandError as refused:
-            return refused
-        except MemoryError as ours:  # other replicas may have had room: going on would diverge
-            raise Halt(EX_BROKEN, f"out of memory while applying entry {sequence}") from ours
-        except Exception as bug:  # deterministic, so every replica answers the same
-            self.on_bug(operation[0], bug)
-            return CommandError("ERR internal error while applying the request; see the server's log")
+        return self.apply_all((operation,))[0]
+
+    def apply_all(self, operations: Iterable[Argv]) -> list[Any]:
+        """Execute the next entries, in order; the reply of each. Hot: one turn of the loop per write."""
+        world, table, root = self.world, self.table, self._root
+        sequence = self.applied
+        replies: list[Any] = []
+        for operation in operations:
+            sequence += 1
+            world.sequence = sequence
+            world.version = sequence.to_bytes(VERSION_BYTES, "big")
+            try:
+                reply = table[operation[0]](root, operation)
+            except CommandError as refused:
+                reply = refused
+            except MemoryError as ours:  # other replicas may have had room: going on would diverge
+                raise Halt(EX_BROKEN, f"out of memory while applying entry {sequence}") from ours
+            except Exception as bug:  # deterministic, so every replica answers the same
+                self.on_bug(operation[0], bug)
+                reply = CommandError("ERR internal error while applying the request; see the server's log")
+            replies.append(reply)
+        self.applied = sequence
+        return replies
 
     def read_at(self, now_ms: int) -> None:
         """Set the time by which reads hide expired keys; never before what the log has already seen."""

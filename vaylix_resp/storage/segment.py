@@ -206,7 +206,9 @@ def follow_segment(chain: Chain, header: SegmentHeader, path: str) -> None:
 def create_zeroed(disk: Disk, path: str, size: int, pause: Callable[[], None] | None = None) -> File:
     """A file of synced zeros. ENOSPC shows here; the caller removes what is left then.
 
-    `pause` is called after each piece: a background caller sleeps in it, to leave the disk to others.
+    `pause` is called after each piece: a background caller sleeps in it, to leave the disk to others. Measured with a
+    foreground that syncs 6 KiB batches (alone: median 0.24 ms, 90 % under 0.4 to 0.5): unpaced 0.31 and 2.3 ms, worst
+    30; pieces without sleep 0.51 and 1.2; a sleep of 2 ms 0.24 and 1.0 (64 MiB in 1 s); of 10 ms 0.24 and 0.85 (3.3 s).
     """
     file = disk.create(path)
     try:

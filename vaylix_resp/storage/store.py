@@ -139,6 +139,8 @@ class Store:
         snapshots.remove_unnamed(self.disk, self.root, self.manifest)
         try:
             for directory in (SNAPSHOTS, QUARANTINE, ""):
+                if not self.disk.exists(join(self.root, directory)):
+                    continue  # an operator may have moved quarantine/ away; it is made again when there is need
                 for name in self.disk.listdir(join(self.root, directory)):
                     if name.endswith(".tmp"):
                         self.disk.unlink(join(self.root, directory, name))

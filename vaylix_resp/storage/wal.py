@@ -142,17 +142,13 @@ class Wal:
         assert term >= chain.term and timestamp_ms >= chain.timestamp_ms, (term, timestamp_ms)
         if self.failed:
             raise WalFailed(self.failed)
-        durable = self._durable
-        frame, tag = encode(self._salt, chain.tag, durable, first, count, term, timestamp_ms, committed, seed, body)
+        frame, tag = encode(
+            self._salt, chain.tag, self._durable, first, count, term, timestamp_ms, committed, seed, body
+        )
         if self._dirty_end:
             self._scrub()
         if self._offset + len(frame) > self._capacity:
             self._rotate(len(frame))
-            if durable != self._durable:  # relaxed appendfsync: the rotation synced, and the frame has to say so
-                durable = self._durable
-                frame, tag = encode(
-                    self._salt, chain.tag, durable, first, count, term, timestamp_ms, committed, seed, body
-                )
         try:
             self._file.pwrite(frame, self._offset)
         except OSError as cause:

@@ -6,8 +6,8 @@
     box.db(1)                     a view of what is there
     box.listen(); box.events      keyspace events since the last look
 
-Every write goes through the machine as an entry. On the way the box checks what every handler promises: what `check`
-refuses the handler refuses with the same words, and a request that was refused has changed nothing.
+Every write goes through the machine as an entry. On the way the box checks what every handler promises: what
+`check` refuses the handler refuses with the same words, and a request that was refused has changed nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from vaylix_resp.state.views import ReadView
 
 # Not the registry, which imports every family: these tests are about commands on data.
 FAMILIES = (
-    "strings", "counters", "bits", "conditional", "versioned", "keys", "expiry", "scan", "sort", "dump", "databases",
+    "strings", "counters", "bits", "conditional", "versioned", "keys", "expiry", "scan", "sort", "dump",
+    "databases",
 )  # fmt: skip
 START_MS = 1_700_000_000_000
 Contents = dict[tuple[int, bytes], tuple[bytes, int | None, int]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -11,7 +12,8 @@ from tests.sim.disk.workload import ROOT, SMALL, STORE_ID, Fact, World
 from vaylix_resp.storage.batch import encode, store_salt
 from vaylix_resp.storage.disk import RealDisk
 from vaylix_resp.storage.errors import Corrupt, StorageError, Unreadable
-from vaylix_resp.storage.recovery import read_batches
+from vaylix_resp.storage.manifest import read_manifest, write_manifest
+from vaylix_resp.storage.recovery import read_batches, recover
 from vaylix_resp.storage.segment import (
     SEGMENT_HEADER_BYTES,
     SegmentHeader,
@@ -477,6 +479,70 @@ def test_older_segments_may_be_kept_behind_a_snapshot() -> None:
     older = disk.copy()
     older.flip(sorted(path for path in disk.names if ".vxs" in path)[0], 8 * 300)
     refused(older)
+
+
+def test_the_watermark_is_gone_before_the_first_write() -> None:
+    disk, _ = make(stop=True)
+    world = start(disk)
+    assert world.store.manifest.clean_stop is None
+    world.append(b"*after the stop")
+    assert World(disk.crash(Random(1), "lose")).open().state == world.acknowledged
+
+
+def change_snapshot(disk: SimDisk, number: int, **changes: object) -> None:
+    manifest = read_manifest(disk, ROOT)
+    assert manifest
+    infos = list(manifest.snapshots)
+    infos[number] = replace(infos[number], **changes)  # type: ignore[arg-type]
+    write_manifest(disk, ROOT, replace(manifest, snapshots=tuple(infos)))
+
+
+def test_a_log_that_is_not_the_one_of_the_snapshot() -> None:
+    """Segments from before the newest snapshot are still there, so the log can be held against it."""
+    disk = SimDisk()
+    world = World(disk).open()
+    for number in range(3):
+        world.append(b"*%d" % number, 3)
+        world.snapshot(keep=3)
+    base = disk.copy()
+    assert start(base.copy()).state == world.acknowledged
+    for number, changes in [(1, {"tag": "ab" * 16}), (1, {"sequence": 5}), (2, {"sequence": 12})]:
+        damaged = base.copy()
+        change_snapshot(damaged, number, **changes)
+        manifest = read_manifest(damaged, ROOT)
+        assert manifest
+        with pytest.raises(Corrupt) as caught:
+            recover(damaged, ROOT, manifest)
+        assert "snapshot" in caught.value.expected
+
+
+def test_a_quarantine_that_was_moved_away() -> None:
+    disk, told = make(stop=False)
+    path, (begin, end) = active(disk), used_end(disk)
+    disk.directories.discard(f"{ROOT}/quarantine")
+    assert start(disk.copy()).state == told
+    disk.put(path, bytes(disk.names[path].shown)[: end - 1])
+    world = start(disk)
+    assert world.state == told[:-1] and world.recovered.warnings[0].offset == begin
+    assert disk.exists(world.recovered.warnings[0].kept)
+
+
+def test_two_torn_batches_at_one_place_are_both_kept() -> None:
+    """The active segment held nothing else, so the next one has its name."""
+    disk = SimDisk()
+    World(disk).open().store.abandon()
+    kept = set()
+    for body in (b"*a", b"*b", b"*b"):
+        world = start(disk)
+        world.append(body)
+        world.store.abandon()
+        path, (_, end) = active(disk), used_end(disk)
+        disk.put(path, bytes(disk.names[path].shown)[: end - 1])
+        world = start(disk)
+        assert world.state == []
+        kept.add(world.recovered.warnings[0].kept)
+        world.store.abandon()
+    assert len(kept) == 2
 
 
 def test_the_same_directory_on_a_real_disk(tmp_path) -> None:

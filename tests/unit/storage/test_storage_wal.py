@@ -117,7 +117,7 @@ def test_what_a_restart_has_shown_after_a_failed_fsync_stays() -> None:
         disk, world = sim()
         world.append(b"*kept")
         for _ in range(unsynced):
-            world.append(BIG[:900], sync=False)
+            world.append(BIG[:300], sync=False)
         disk.sync_error_on = "active-"
         with pytest.raises(WalFailed):
             world.sync()
@@ -165,6 +165,39 @@ def test_a_full_disk_while_writing_leaves_nothing_and_passes(part: float, full_f
         assert restarted(disk) == world.acknowledged
     world.store.abandon()
     assert World(disk.kill()).open().state[: len(world.acknowledged)] == world.acknowledged
+
+
+def test_what_a_failed_write_left_is_cleared_before_anything_else_is_written() -> None:
+    """A shorter batch takes the place of a longer one that failed: the rest of that must be gone, and durably so."""
+    for seed in range(40):
+        disk, world = sim()
+        world.append(b"*kept")
+        told = list(world.acknowledged)
+        disk.faults[disk.calls + 1] = Fault("enospc", 0.95)
+        with pytest.raises(DiskFull):
+            world.append(BIG)
+        world.in_flight.clear()
+        world.append(b"*" + b"s" * 600, sync=False)
+        found = World(disk.crash(Random(seed), "sectors")).open().state
+        assert found in (told, told + world.in_flight)
+        world.sync()
+        assert restarted(disk) == world.acknowledged
+
+
+def test_a_sync_says_nothing_about_what_was_appended_meanwhile(monkeypatch) -> None:
+    disk, world = sim()
+    wal, real = world.store.wal, disk.call
+
+    def append_meanwhile(name, path, arguments, *, grows=False):
+        real(name, path, arguments, grows=grows)
+        if name == "fdatasync" and wal.last == 1:
+            wal.append(2, 1, 1, 9, 0, 0, b"*late")
+
+    monkeypatch.setattr(disk, "call", append_meanwhile)
+    world.append(b"*x")
+    assert (wal.durable, wal.last) == (1, 2)
+    wal.sync()
+    assert wal.durable == 2
 
 
 def test_a_full_disk_shows_ahead_and_writes_go_on_while_there_is_room() -> None:

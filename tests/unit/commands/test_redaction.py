@@ -1,0 +1,33 @@
+"""No secret passes to MONITOR, SLOWLOG or a log."""
+
+import pytest
+
+from vaylix_resp.commands.redaction import redacted
+from vaylix_resp.commands.spec import CommandSpec, Kind
+
+
+def spec(name):
+    return CommandSpec(name, -1, Kind.SESSION, None, frozenset(), (), frozenset(), "", "", "", "", "")
+
+
+@pytest.mark.parametrize("name, line, shown", [
+    ("auth", "AUTH pw", "AUTH *"),
+    ("auth", "auth user pw", "auth * *"),
+    ("auth", "AUTH user pw more", "AUTH * * *"),
+    ("hello", "HELLO", "HELLO"),
+    ("hello", "HELLO 3 AUTH user pw", "HELLO 3 AUTH * *"),
+    ("hello", "HELLO 3 SETNAME n auth user pw", "HELLO 3 SETNAME n auth * *"),
+    ("hello", "HELLO 3 SETNAME auth AUTH user pw", "HELLO 3 SETNAME auth AUTH * *"),
+    ("hello", "HELLO 3 AUTH auth auth SETNAME n", "HELLO 3 AUTH * * SETNAME n"),
+    ("hello", "HELLO 3 AUTH pw", "HELLO 3 AUTH *"),
+    ("hello", "HELLO AUTH user pw", "HELLO AUTH * *"),
+    ("config|set", "CONFIG SET timeout 5 RequirePass pw", "CONFIG SET timeout 5 RequirePass *"),
+    ("config|set", "CONFIG SET requirepass pw timeout", "CONFIG SET requirepass * timeout"),
+    ("config|set", "CONFIG SET timeout requirepass pw", "CONFIG SET timeout requirepass *"),
+    ("config|set", "CONFIG SET requirepass", "CONFIG SET requirepass"),
+    ("config|get", "CONFIG GET requirepass", "CONFIG GET requirepass"),
+    ("set", "SET auth pw", "SET auth pw"),
+])  # fmt: skip
+def test_secrets_are_not_shown(name, line, shown):
+    words = [b"(redacted)" if word == "*" else word.encode() for word in shown.split()]
+    assert list(redacted(spec(name), [word.encode() for word in line.split()])) == words

@@ -1,0 +1,271 @@
+"""One request at a time: through the gate, to its handler, to its reply.
+
+Everything that is not a row of plain reads or writes (`execution`) comes through here: sessions in MULTI, with
+tracking or CLIENT REPLY OFF, commands that touch the session or the server, and all of them while somebody watches.
+Promise: a handler's bug is an error to its client and a line in the log, never another client's harm.
+Not here: rows and runs (`execution`), bytes (`connection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter  # durations only
+from typing import TYPE_CHECKING, Any
+
+from ..commands.operations import in_database
+from ..commands.ports import Later
+from ..commands.spec import CommandSpec, Kind
+from ..engine.node import Run
+from ..errors import CommandError
+from ..observability.metrics import CommandStats, record
+from ..resp.reply import NO_REPLY, QUEUED, Push, Reply
+from ..resp.writer import encode
+from . import gate
+from .session import Session
+from .table import Bound
+
+if TYPE_CHECKING:
+    from .shared import Shared
+
+Argv = Sequence[bytes]
+Finish = Callable[[Any], Reply]
+
+
+class Item:
+    """Requests of one command in a run. `view` is set for reads; `wire` holds replies that are ready already.
+
+    `finish`, where there is one, turns a result into the reply.
+    """
+
+    __slots__ = ("bound", "finish", "requests", "view", "wire")
+
+    def __init__(
+        self,
+        bound: Bound | None,
+        requests: Sequence[Argv],
+        view: Any = None,
+        finish: Finish | None = None,
+        wire: bytes = b"",
+    ) -> None:
+        self.bound, self.requests, self.view, self.finish, self.wire = bound, requests, view, finish, wire
+
+
+class Dispatch(Session):
+    """A session that can execute single requests; where runs and replies go is `execution`'s part."""
+
+    __slots__ = ("_captured", "barrier", "plain", "shared")
+
+    def __init__(self, shared: Shared, identity: int, addr: str, laddr: str, fd: int) -> None:
+        self.shared = shared
+        self.plain = False
+        self.barrier = False  # what comes next has to see what the runs in flight do to the session
+        self._captured: list[Push] | None = None  # confirmations of SUBSCRIBE inside a transaction
+        super().__init__(shared, identity, addr, laddr, fd)
+
+    # What `execution` provides.
+
+    def newest_run(self) -> Run | None:
+        """The session's last run that is not committed yet; later replies have to wait behind it."""
+        raise NotImplementedError
+
+    def open_run(self) -> Run:
+        """The session's run in the open batch."""
+        raise NotImplementedError
+
+    def emit(self, reply: Reply) -> None:
+        """Put a reply into the output now."""
+        raise NotImplementedError
+
+    def arrived(self, reply: Reply) -> None:
+        """A Later that the session waited for has its reply."""
+        raise NotImplementedError
+
+    # One request.
+
+    def refresh(self) -> None:
+        """Work out again whether requests may go in rows (nothing but log-in, arity and route to look at)."""
+        self.plain = (
+            self.authenticated
+            and self.multi is None
+            and self.tracking is None
+            and not self.monitor
+            and self.reply_mode == "on"
+            and (self.proto == 3 or not (self.channels or self.patterns or self.shard_channels))
+        )
+
+    def single(self, argv: Argv) -> bool:
+        """Execute any request; False if it has to wait (it is not consumed then)."""
+        shared = self.shared
+        try:
+            bound = shared.table.find(argv)
+        except CommandError as unknown:
+            self._abort_block()
+            self.answer(unknown)
+            shared.look_for_http(self, argv)
+            return True
+        if shared.holds_back(self, bound):
+            return False
+        refused = gate.refusal(self, bound, argv, shared.node.refusal)
+        if refused is not None:
+            self.refuse(bound, refused)
+        elif gate.queued(self, bound.spec):
+            self._queue(bound, argv)
+        elif bound.kind is Kind.SESSION and not bound.early and self.newest_run() is not None:
+            return False
+        else:
+            if shared.observed:
+                shared.feed_monitors(self, bound.spec, argv)
+            self._dispatch(bound, argv)
+            if self.reply_mode == "skip" and bound.name != "client|reply":
+                self.reply_mode = "on"
+            self.refresh()
+        return True
+
+    def _dispatch(self, bound: Bound, argv: Argv) -> None:
+        finish = None if self.reply_mode == "on" else _silence
+        if bound.kind is Kind.WRITE:
+            try:
+                if bound.check is not None:
+                    bound.check(argv)
+            except CommandError as refused:
+                self.refuse(bound, refused)
+                return
+            # The name as declared: any mixture of upper and lower case finds the command, but only two are in the log.
+            self._log(bound, in_database(self.db, (bound.spelling, *argv[1:])), finish)
+        elif bound.kind is Kind.READ:
+            view = self.shared.machine.world.views[self.db]
+            run = self.newest_run()
+            if run is None:
+                self._now(bound, view, argv)
+            else:
+                run.items.append(Item(bound, [argv], view, self._tracked(bound, argv, finish)))
+        else:
+            self._now(bound, self, argv)
+
+    def _log(self, bound: Bound, operation: Argv, finish: Finish | None) -> None:
+        run = self.open_run()
+        run.add((operation,))
+        run.items.append(Item(bound, (operation,), None, finish))
+
+    def _tracked(self, bound: Bound, argv: Argv, finish: Finish | None) -> Finish | None:
+        """For a client that tracks what it reads: take note when the read behind its writes has run."""
+        if self.tracking is None:
+            return finish
+
+        def noting(reply: Any) -> Reply:
+            self.shared.tracking.after(self, bound.spec, argv)
+            return finish(reply) if finish else reply
+
+        return noting
+
+    def _now(self, bound: Bound, target: Any, argv: Argv) -> None:
+        """Execute at once, timed on its own, and answer."""
+        if bound.kind is Kind.READ:
+            self.shared.machine.read_at(self.shared.clock.wall_ms())
+        began = perf_counter()
+        reply = self.guarded(bound, target, argv)
+        seconds = perf_counter() - began
+        record(bound.stats, 1, seconds, type(reply) is CommandError)
+        self.last_command = bound.name
+        if "skip_slowlog" not in bound.spec.flags:
+            self.shared.note_slow(self, argv, seconds)
+        if isinstance(reply, Later):
+            self.waiting = reply
+            reply.listen(self.arrived)
+        else:
+            self.answer(reply)
+        if self.tracking is not None:
+            self.shared.tracking.after(self, bound.spec, argv)
+
+    def guarded(self, bound: Bound, target: Any, argv: Argv) -> Reply:
+        """The handler's reply, or the error that stands for it."""
+        try:
+            return bound.handler(target, argv)
+        except CommandError as refused:
+            return refused
+        except Exception as bug:
+            return self.bug(bound, bug)
+
+    def bug(self, bound: Bound, bug: Exception) -> CommandError:
+        self.shared.report_bug(bound.name, bug)
+        return CommandError("ERR internal error while executing the request; see the server's log")
+
+    def _queue(self, bound: Bound, argv: Argv) -> None:
+        try:
+            self.multi.add(bound.spec, argv)
+        except CommandError as too_large:
+            self.refuse(bound, too_large)
+            return
+        self.answer(QUEUED)
+
+    def refuse(self, bound: Bound, refused: CommandError) -> None:
+        bound.stats.rejected_calls += 1
+        self._abort_block()
+        self.answer(refused)
+
+    def _abort_block(self) -> None:
+        if self.multi is not None:
+            self.multi.aborted = True
+
+    def answer(self, reply: Reply) -> None:
+        """A reply whose turn is now, or behind the session's runs in flight."""
+        if type(reply) is CommandError:
+            self.shared.stats.error(reply.code)
+        if self.reply_mode != "on" or reply is NO_REPLY:
+            return
+        run = self.newest_run()
+        if run is None:
+            self.emit(reply)
+        else:
+            run.items.append(Item(None, (), wire=encode(reply, self.proto)))
+
+    # For transactions (commands.ports.Client).
+
+    def submit(self, operation: Sequence[bytes] | None, finish: Finish, *, barrier: bool) -> Reply:
+        silent = self.reply_mode != "on"
+
+        def turn(applied: Any) -> Reply:
+            reply = finish(applied)
+            return NO_REPLY if silent else reply
+
+        run = self.newest_run()
+        if operation is not None:
+            self._log(self.shared.table.by_name[b"exec"], operation, turn)
+        elif run is not None:
+            run.items.append(Item(_NOTHING, ((),), self, turn))
+        else:
+            return finish(None)
+        self.barrier |= barrier
+        return NO_REPLY
+
+    def run_queued(self, spec: CommandSpec, argv: Sequence[bytes], db: int) -> Reply:
+        bound = self.shared.table.find(argv)
+        if bound.kind is Kind.READ:
+            return self.guarded(bound, self.shared.machine.world.views[db], argv)
+        self._captured = captured = []
+        reply = self.guarded(bound, self, argv)
+        self._captured = None
+        if isinstance(reply, Later):  # a transaction does not wait
+            value = reply.reply if reply.done else reply.timeout_reply
+            reply.cancel()
+            return value
+        return captured[0] if reply is NO_REPLY and captured else reply
+
+
+def _silence(reply: Any) -> Reply:
+    return NO_REPLY
+
+
+class _Nothing:
+    """Stands in for a command where an item is only its `finish`; EXEC itself has been counted."""
+
+    name = "exec"
+    timed = False
+    stats = CommandStats("exec")
+
+    @staticmethod
+    def handler(view: Any, argv: Argv) -> None:
+        return None
+
+
+_NOTHING: Any = _Nothing()
