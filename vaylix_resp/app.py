@@ -14,8 +14,8 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import uvloop
 
@@ -192,7 +192,6 @@ class App:
         commit.close()
         for client in shared.clients:
             client.close_after_reply()
-            client.flush()
         await asyncio.sleep(0)
         if node.failure is not None:
             store.abandon()
@@ -205,9 +204,6 @@ class App:
             raise Halt(EX_IO, f"the log could not be closed cleanly: {failure}") from failure
         log.notice(f"stopped cleanly at sequence {node.applied}")
         return code
-
-
-Job = Coroutine[Any, Any, None]
 
 
 def _raise_file_limit(settings: Settings) -> None:

@@ -18,7 +18,6 @@ from vaylix_resp.server.pubsub import Hub
 from vaylix_resp.server.session import Session
 from vaylix_resp.server.tracking import TrackingTable
 
-
 # Not the registry, which imports every family.
 for family in ("pubsub", "connection", "client", "tracking", "monitor", "strings", "keys"):
     import_module(f"vaylix_resp.commands.{family}")

@@ -62,11 +62,11 @@ def _exec(tx: WriteTx, argv: Argv) -> Any:
         at += 3
     replies: list[Any] = []
     while at < len(argv):
-        db, words = int(argv[at]), int(argv[at + 1])
+        target, words = tx.other(int(argv[at])), int(argv[at + 1])
         request = argv[at + 2 : at + 2 + words]
         at += 2 + words
         try:
-            replies.append(tx.world.handlers[request[0]](tx.other(db), request))
+            replies.append(tx.world.handlers[request[0]](target, request))
         except CommandError as refused:
             replies.append(refused)
     return replies

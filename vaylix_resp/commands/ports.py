@@ -103,10 +103,16 @@ class Client(Protocol):
     no_touch: bool
     tracking: Any  # server.tracking.Tracking or None
     capa_redirect: bool
-    input_bytes: int  # sizes for CLIENT LIST (qbuf, omem)
-    output_bytes: int
     waiting: Later | None  # the reply it waits for
     server: Server
+
+    @property
+    def input_bytes(self) -> int:
+        """Of an unfinished request: qbuf in CLIENT LIST."""
+
+    @property
+    def output_bytes(self) -> int:
+        """Not yet taken by the system: omem in CLIENT LIST."""
 
     def push(self, message: Reply) -> None:
         """Send out of band, now: pub/sub messages, invalidations, MONITOR lines. Never blocks."""
@@ -129,10 +135,13 @@ class Client(Protocol):
         """Execute one request of a transaction that needs no entry, at once; errors come back as replies."""
 
     def close_after_reply(self) -> None:
-        """QUIT, a fatal protocol error: flush what is written, then close."""
+        """QUIT, a fatal protocol error, the end of the server: send what is due, execute nothing more, close."""
 
     def kill(self) -> None:
         """Close now."""
+
+    def check_limits(self, now: float) -> None:
+        """Close the client if it has been idle or slow for too long; `now` in monotonic seconds."""
 
 
 class Server(Protocol):

@@ -15,8 +15,8 @@ from .spec import DECLARED, Argv, CommandSpec, Kind
 
 FAMILIES: Final = (
     "strings", "counters", "bits", "conditional", "versioned", "keys", "expiry", "scan", "sort", "dump", "databases",
-    "transactions", "pubsub", "connection", "client", "tracking", "monitor", "server", "info", "config", "introspection",
-    "latency", "slowlog", "memory", "debug", "persistence",
+    "transactions", "pubsub", "connection", "client", "tracking", "monitor", "server", "info", "config",
+    "introspection", "latency", "slowlog", "memory", "debug", "persistence",
 )  # fmt: skip
 
 
@@ -70,7 +70,9 @@ def apply_table() -> dict[bytes, Callable[..., Any]]:
 def _router(spec: CommandSpec) -> Callable[..., Any] | None:
     """A container's subcommands on data, behind one name."""
     on_data = {
-        name.encode(): sub.handler for name, sub in spec.subcommands.items() if sub.kind is not Kind.SESSION and sub.handler
+        name.encode(): sub.handler
+        for name, sub in spec.subcommands.items()
+        if sub.kind is not Kind.SESSION and sub.handler
     }
     if not on_data:
         return None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from random import Random
 
-import random
-
 from ..commands.operations import NOOP_ENTRY
 from ..commands.registry import apply_table
 from ..state import image

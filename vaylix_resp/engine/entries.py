@@ -6,15 +6,17 @@ them has the length and the checksum. Not here: what an operation means (`comman
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import hiredis
 
 from ..limits import READ_CHUNK_BYTES
 
+_pack: Callable[..., bytes] = hiredis.pack_command  # its own annotation says a tuple of one word
+
 
 def encode(operations: Iterable[Sequence[bytes]]) -> bytes:
-    return b"".join(map(hiredis.pack_command, map(tuple, operations)))
+    return b"".join([_pack(tuple(operation)) for operation in operations])
 
 
 def decode(body: bytes) -> Iterator[list[bytes]]:

@@ -2,7 +2,7 @@
 
 Plain integer slots that their owners raise in bulk, once per read from a socket rather than once per request:
 
-    record(stats.command("get"), n, seconds, failed)      the dispatcher: n requests of one command in `seconds` together
+    record(stats.command("get"), n, seconds, failed)      the dispatcher, n requests in `seconds` together
     stats.error("WRONGTYPE")                              for each error reply
     stats.tick(now)                                       housekeeping, about every 100 ms
 

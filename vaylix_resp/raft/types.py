@@ -6,10 +6,11 @@ Source: Raft (Ongaro, 2014), figure 3.1.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class EntryId(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EntryId:
     """The same (index, term) is the same entry on every node."""
 
     index: int

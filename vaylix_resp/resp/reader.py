@@ -40,7 +40,7 @@ class ProtocolError(Exception):
 
 
 class RequestReader:
-    """One connection's input. Bounds are in bytes and words; `trusted` lifts those for clients that have not logged in."""
+    """One connection's input, bounds in bytes. `trusted` lifts those for clients that have not logged in."""
 
     __slots__ = ("_need", "_pending", "bulk_bytes_max", "query_bytes_max", "raw", "trusted")
 

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..errors import CommandError
-
 
 class Simple:
     """A status line such as `+OK`; holds no CR or LF."""

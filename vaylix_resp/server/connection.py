@@ -87,8 +87,6 @@ class Connection(Execution, asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has no more to say; what it asked for is still answered."""
         self.close_after_reply()
-        if not self._depth:
-            self.flush()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -140,6 +138,8 @@ class Connection(Execution, asyncio.Protocol):
 
     def close_after_reply(self) -> None:
         self.closing = True
+        if not self._depth:
+            self.flush()
 
     def kill(self) -> None:
         if not self._lost:
@@ -233,7 +233,6 @@ class Connection(Execution, asyncio.Protocol):
         self.answer(CommandError(f"ERR Protocol error: {text}"))
         self._depth -= 1
         self.close_after_reply()
-        self.flush()
 
     # Who is at the other end.
 

@@ -8,6 +8,7 @@ Not here: rows and runs (`execution`), bytes (`connection`).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from time import perf_counter  # durations only
 from typing import TYPE_CHECKING, Any
@@ -64,21 +65,21 @@ class Dispatch(Session):
 
     # What `execution` provides.
 
+    @abstractmethod
     def newest_run(self) -> Run | None:
         """The session's last run that is not committed yet; later replies have to wait behind it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open_run(self) -> Run:
         """The session's run in the open batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def emit(self, reply: Reply) -> None:
         """Put a reply into the output now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arrived(self, reply: Reply) -> None:
         """A Later that the session waited for has its reply."""
-        raise NotImplementedError
 
     # One request.
 
@@ -242,7 +243,8 @@ class Dispatch(Session):
         bound = self.shared.table.find(argv)
         if bound.kind is Kind.READ:
             return self.guarded(bound, self.shared.machine.world.views[db], argv)
-        self._captured = captured = []
+        captured: list[Push] = []
+        self._captured = captured
         reply = self.guarded(bound, self, argv)
         self._captured = None
         if isinstance(reply, Later):  # a transaction does not wait

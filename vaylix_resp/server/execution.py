@@ -11,6 +11,7 @@ Not here: bytes (`connection`), requests that need a closer look (`dispatch`), t
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
@@ -54,12 +55,13 @@ class Execution(Dispatch):
 
     # What the socket's side provides.
 
+    @abstractmethod
     def flush(self) -> None:
-        raise NotImplementedError
+        """Send what is in the output."""
 
+    @abstractmethod
     def output_stalled(self) -> bool:
         """Whether the client reads too slowly for more replies to be made now."""
-        raise NotImplementedError
 
     # Entry points.
 

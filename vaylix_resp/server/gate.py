@@ -20,7 +20,9 @@ from .table import Bound
 NOT_QUEUED: Final = frozenset({"exec", "discard", "multi", "watch", "quit", "reset"})
 
 
-def refusal(session: Session, bound: Bound, argv: Sequence[bytes], log_refusal: CommandError | None) -> CommandError | None:
+def refusal(
+    session: Session, bound: Bound, argv: Sequence[bytes], log_refusal: CommandError | None
+) -> CommandError | None:
     """The error for a request that must not run, or None. `log_refusal` is why writes are refused, if they are."""
     if not bound.low <= len(argv) <= bound.high:
         return wrong_arity(bound.name)

@@ -50,8 +50,10 @@ class Housekeeping:
                 gc.collect(1)
 
     def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._expirer.run(lambda: loop.call_soon(self._expire) and None)
+        self._expirer.run(self._expire_more)
+
+    def _expire_more(self) -> None:
+        asyncio.get_running_loop().call_soon(self._expire)
 
     async def _free(self) -> None:
         for _ in range(RELEASES_PER_TURN):

@@ -1,6 +1,7 @@
 """Accepting connections: addresses, the unix socket, and closing the doors.
 
-Promise: an address that cannot be bound is a refusal to start that names it. Not here: limits per client (`connection`).
+Promise: an address that cannot be bound is a refusal to start that names it.
+Not here: limits per client (`connection`).
 """
 
 from __future__ import annotations

@@ -68,11 +68,14 @@ class Expirer:
             if keys:
                 self._in_flight += 1
                 more = again if len(keys) >= EXPIRE_KEYS_MAX else _enough
-                propose(shared, expiry(number, keys)).listen(lambda _, more=more: self._landed(more))
+                propose(shared, expiry(number, keys)).listen(self._landed(more))
 
-    def _landed(self, more: Callable[[], None]) -> None:
-        self._in_flight -= 1
-        more()
+    def _landed(self, more: Callable[[], None]) -> Callable[[object], None]:
+        def landed(reply: object) -> None:
+            self._in_flight -= 1
+            more()
+
+        return landed
 
 
 def _enough() -> None:

@@ -5,13 +5,17 @@ Promise: RESET brings back exactly what a new connection has, but for its id, ad
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..commands.ports import Later, Server
+from ..commands.spec import CommandSpec
+from ..resp.reply import Reply
 
 
-class Session:
-    """Implements `commands.ports.Client` but for the three verbs that need a socket."""
+class Session(ABC):
+    """Implements `commands.ports.Client`, which says what each attribute and verb means."""
 
     __slots__ = (
         "addr", "authenticated", "capa_redirect", "channels", "created", "db", "dirty", "fd", "id",
@@ -51,3 +55,38 @@ class Session:
     def subscriptions(self) -> int:
         """Channels and patterns: what makes a RESP2 client a subscriber (shard channels count too)."""
         return len(self.channels) + len(self.patterns) + len(self.shard_channels)
+
+    @property
+    @abstractmethod
+    def input_bytes(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def output_bytes(self) -> int: ...
+
+    @abstractmethod
+    def push(self, message: Reply) -> None: ...
+
+    @abstractmethod
+    def push_wire(self, wire: bytes) -> None: ...
+
+    @abstractmethod
+    def submit(
+        self, operation: Sequence[bytes] | None, finish: Callable[[Any], Reply], *, barrier: bool
+    ) -> Reply: ...
+
+    @abstractmethod
+    def run_queued(self, spec: CommandSpec, argv: Sequence[bytes], db: int) -> Reply: ...
+
+    @abstractmethod
+    def close_after_reply(self) -> None: ...
+
+    @abstractmethod
+    def kill(self) -> None: ...
+
+    @abstractmethod
+    def check_limits(self, now: float) -> None: ...
+
+    @abstractmethod
+    def park(self) -> None:
+        """Leave waiting requests alone until `Shared.release_parked`."""

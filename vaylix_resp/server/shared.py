@@ -33,6 +33,7 @@ from .clients import Clients
 from .monitor import Monitors
 from .proposals import Expirer, propose
 from .pubsub import Hub
+from .session import Session
 from .table import Bound, CommandTable
 from .tracking import TrackingTable
 
@@ -179,7 +180,7 @@ class Shared:
 
     # What execution asks of it.
 
-    def holds_back(self, client: Execution, bound: Bound) -> bool:
+    def holds_back(self, client: Session, bound: Bound) -> bool:
         """Whether a pause makes this request wait; the client is woken when the pause ends."""
         writes_queued = client.multi is not None and client.multi.has_writes
         if not self.clients.holds(self.clock.now(), bound.spec, writes_queued):

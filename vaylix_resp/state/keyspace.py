@@ -17,6 +17,7 @@ from .values import VERSION_BYTES, Item
 
 SCAN_BUCKETS: Final = 1 << 16  # at ten million keys a bucket, the least that one SCAN step returns, holds 150
 WHEEL_MS: Final = 1000  # keys that expire within the same second share a slot of the wheel
+SLOT_LIST_MAX: Final = 32  # a slot of more keys is a set: quick to leave, but five times the memory of a list
 DUE_SLOTS_MAX: Final = 64  # slots that one call of `due` looks at
 UNIFORM_SAMPLE_MAX: Final = 4096  # up to here walking to a random position is cheaper than drawing until one hits
 NOT_EXPIRING: Final = 1 << 63  # later than any time of expiry
@@ -25,7 +26,7 @@ NOT_EXPIRING: Final = 1 << 63  # later than any time of expiry
 class Rng(Protocol):
     """What `random.Random` has and a random key needs."""
 
-    def randrange(self, stop: int) -> int: ...
+    def randrange(self, stop: int, /) -> int: ...
 
 
 class Database:
@@ -41,7 +42,7 @@ class Database:
         self.floor = 0  # no key's version is below it; raised by SWAPDB, which cannot visit every key
         self._buckets: list[list[bytes] | None] = []
         self._occupied = bytearray()
-        self._wheel: dict[int, set[bytes]] = {}  # time of expiry // WHEEL_MS -> keys
+        self._wheel: dict[int, list[bytes] | set[bytes]] = {}  # time of expiry // WHEEL_MS -> keys
         self._slots: SortedList[int] = SortedList()  # the wheel's keys; exact, so that no churn of expiries grows it
 
     def current(self, item: Item) -> Item:
@@ -95,10 +96,14 @@ class Database:
         slot = at_ms // WHEEL_MS
         keys = self._wheel.get(slot)
         if keys is None:
-            self._wheel[slot] = {key}
+            self._wheel[slot] = [key]
             self._slots.add(slot)
-        else:
+        elif isinstance(keys, set):
             keys.add(key)
+        else:
+            keys.append(key)
+            if len(keys) > SLOT_LIST_MAX:
+                self._wheel[slot] = set(keys)
 
     def _leave_slot(self, key: bytes, slot: int) -> None:
         keys = self._wheel[slot]

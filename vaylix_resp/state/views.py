@@ -91,9 +91,11 @@ class ReadView:
         return (key for key in db.items if expires.get(key, NOT_EXPIRING) > now)
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        """Live keys of the next part of the scan order, and the cursor to go on with (0: the end)."""
         after, found = self.db.scan(cursor, count)
-        if self.db.expires:
-            found = [key for key in found if self.exists(key)]
+        expires, now = self.db.expires, self.world.now_ms
+        if expires:
+            found = [key for key in found if expires.get(key, NOT_EXPIRING) > now]
         return after, found
 
     def random_key(self) -> bytes | None:

@@ -29,13 +29,14 @@ class AgainstTwin(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.buckets, keyspace.SCAN_BUCKETS = keyspace.SCAN_BUCKETS, 8
+        self.constants = keyspace.SCAN_BUCKETS, keyspace.SLOT_LIST_MAX
+        keyspace.SCAN_BUCKETS, keyspace.SLOT_LIST_MAX = 8, 2
         self.dbs = [Database(), Database()]
         self.twins = [({}, {}, {}), ({}, {}, {})]  # items, expires, flags
         self.under_way = []
 
     def teardown(self):
-        keyspace.SCAN_BUCKETS = self.buckets
+        keyspace.SCAN_BUCKETS, keyspace.SLOT_LIST_MAX = self.constants
 
     @rule(n=st.integers(0, 1), key=KEYS, value=st.binary(max_size=3))
     def put(self, n, key, value):
