@@ -41,7 +41,17 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "random-key": Difference(Kind.TOLERANCE, ("randomkey",), "each server must name a key that exists there"),
     "clock": Difference(Kind.TOLERANCE, ("time", "lastsave"), "the shape is compared, not the time"),
-    "idle-time": Difference(Kind.TOLERANCE, ("object|idletime",), "seconds may differ by 10"),
+    "idle-time": Difference(
+        Kind.DIFFERENT, ("object|idletime",), "an error: no time of the last access is kept for each key"
+    ),
+    "encoding": Difference(
+        Kind.DIFFERENT,
+        ("object|encoding",),
+        "int, embstr or raw follows from the value alone; in Redis also from how it came about, as by APPEND",
+    ),
+    "immutable-directives": Difference(
+        Kind.DIFFERENT, ("config|set",), "some directives that Redis changes at run time are fixed at start here"
+    ),
     "refcount": Difference(
         Kind.TOLERANCE,
         ("object|refcount",),

@@ -58,7 +58,9 @@ def frame_end(data: bytes, start: int) -> int:
         end = frame_end(data, end) if end < len(data) else -1
         if end < 0:
             return -1
-    return frame_end(data, end) if kind == ATTRIBUTE and end < len(data) else end
+    if kind == ATTRIBUTE:  # it stands before the reply that it describes
+        return frame_end(data, end) if end < len(data) else -1
+    return end
 
 
 @dataclass(frozen=True, slots=True)

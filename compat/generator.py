@@ -18,6 +18,7 @@ from compat.raw_bytes import random_raw
 from compat.requests_connection import CONNECTION
 from compat.requests_keys import KEYS_REQUESTS, RARE
 from compat.requests_strings import STRINGS, Builder, Words
+from compat.rules import BY_COMMAND, command_name
 from compat.steps import (
     HELPER,
     WRITERS,
@@ -79,7 +80,10 @@ class Generator:
         if self.in_multi[self.connection] and chance < 0.12:
             verb = b"EXEC" if self.material.chance(0.85) else b"DISCARD"
             return [self.note(Request(self.connection, (verb,)))]
-        return [self.note(Request(self.connection, self.request()))]
+        argv = self.request()
+        if self.in_multi[self.connection] and newer_than_peer(argv):
+            argv = (b"PING",)  # the peer would abort the whole transaction
+        return [self.note(Request(self.connection, argv))]
 
     def request(self) -> Argv:
         kind = self.rng.random()
@@ -173,6 +177,10 @@ class Generator:
         if self.protocol == 3:
             steps.append(Request(self.connection, (b"HELLO", b"3")))
         return steps
+
+
+def newer_than_peer(argv: Argv) -> bool:
+    return any(rule.difference == "new-in-7.2" for rule in BY_COMMAND.get(command_name(argv), ()))
 
 
 def weighted(builders: tuple[tuple[int, Builder], ...]) -> tuple[list[Builder], list[int]]:

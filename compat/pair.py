@@ -103,6 +103,7 @@ class Pair:
         self.marks = 0
         for peer in self.peers:
             peer.ask(b"FLUSHALL")
+            peer.ask(b"CONFIG", b"SET", b"notify-keyspace-events", b"")
 
     def close(self) -> None:
         for peer in self.peers:

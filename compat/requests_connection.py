@@ -59,9 +59,11 @@ def server(m: Material) -> Words:
         [b"HELLO", b"4"], [b"HELLO", b"x"], [b"HELLO", b"2", b"NOSUCH"], [b"HELLO", b"2", b"AUTH", b"a"],
         [b"HELLO", b"2", b"SETNAME"], [b"AUTH", b"secret"], [b"AUTH", b"default", b"x"], [b"AUTH", b"u", b"p", b"x"],
         [b"AUTH", b"nosuch", b"p"], [b"CONFIG", b"GET", b"databases"], [b"CONFIG", b"GET", b"nosuch"],
-        [b"CONFIG", b"SET", b"nosuch", b"1"], [b"CONFIG", b"SET", b"databases"], [b"CONFIG", b"SET", b"port", b"x"],
+        [b"CONFIG", b"SET", b"nosuch", b"1"], [b"CONFIG", b"SET", b"databases"],
+        [b"CONFIG", b"SET", b"maxclients", b"x"],
         [b"CONFIG", b"GET", b"maxmemory-policy", b"timeout", b"maxclients"], [b"CONFIG", b"GET", b"notify-keyspace*"],
         [b"CONFIG", b"SET", b"timeout", m.pick((b"0", b"x", b"-1"))], [b"CONFIG", b"RESETSTAT"],
+        [b"CONFIG", b"SET", b"notify-keyspace-events", m.pick((b"", b"KEA", b"Kg$", b"Ex", b"KEn", b"Em", b"q"))],
         [b"COMMAND", b"GETKEYS", *command_example(m)], [b"COMMAND", b"GETKEYSANDFLAGS", *command_example(m)],
         [b"COMMAND", b"GETKEYS"], [b"COMMAND", b"INFO", b"nosuch"], [b"COMMAND", b"DOCS", b"nosuch"],
         [b"COMMAND", b"COUNT"], [b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", b"nosuch*"],
@@ -73,7 +75,7 @@ def server(m: Material) -> Words:
         [b"LOLWUT", b"VERSION", b"5", b"1"],
         [b"PUBSUB", b"CHANNELS"], [b"PUBSUB", b"NUMPAT"], [b"PUBSUB", b"NUMSUB", b"a", b"b"], [b"PUBSUB", b"NUMSUB"],
         [b"PUBSUB", b"SHARDCHANNELS"], [b"PUBSUB", b"SHARDNUMSUB", b"a"], [b"PUBLISH", m.key(), m.value()],
-        [b"SPUBLISH", m.key(), m.value()], [b"READONLY"], [b"READWRITE"], [b"ASKING"], [b"UNSUBSCRIBE", b"a"],
+        [b"SPUBLISH", m.key(), m.value()],  [b"UNSUBSCRIBE", b"a"],
         [b"PUNSUBSCRIBE", b"a*"], [b"SUNSUBSCRIBE", b"a"], [b"DEBUG", b"NOSUCH"], [b"REPLICAOF", b"NO"],
     )  # fmt: skip
     return m.rng.choice(shapes)

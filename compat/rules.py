@@ -98,6 +98,14 @@ def same_hello(_argv: Argv, redis: Value, us: Value) -> bool:
     return all(left == right or name.items in free for name, left, right in pairs)
 
 
+def idle_time_untracked(_argv: Argv, redis: Value, us: Value) -> bool:
+    return redis.kind == ":" and us.is_error and us.items.startswith(b"ERR Idle time is not tracked")
+
+
+def encoding_by_value(_argv: Argv, redis: Value, us: Value) -> bool:
+    return (redis.items, us.items) in ((b"raw", b"int"), (b"raw", b"embstr"), (b"embstr", b"int"))
+
+
 def newer_than_peer(_argv: Argv, redis: Value, us: Value) -> bool:
     """The peer does not know the request; we must."""
     return (
@@ -117,7 +125,8 @@ RULES: tuple[Rule, ...] = (
     Rule("config|get", "config-order", same_pairs),
     Rule("time", "clock", same_shape),
     Rule("lastsave", "clock", same_shape),
-    Rule("object|idletime", "idle-time", integers_within(10)),
+    Rule("object|idletime", "idle-time", idle_time_untracked),
+    Rule("object|encoding", "encoding", encoding_by_value),
     Rule("object|refcount", "refcount", same_shape),
     Rule("client|id", "client-identity", same_shape),
     Rule("client|info", "client-identity", same_fields),

@@ -79,8 +79,9 @@ def test_the_stream_meets_every_kind_of_request() -> None:
         for step in Generator(3, (b"p",), 2).steps(20_000)
     }
     for name in (
-        b"SET", b"GETEX", b"BITFIELD", b"LCS", b"SORT", b"SORT_RO", b"COPY", b"RESTORE", b"DUMP", b"SWAPDB", b"MOVE", b"WATCH",
-        b"EXEC", b"DISCARD", b"CLIENT", b"OBJECT", b"PEXPIREAT", b"SCAN", b"RESET", b"HELLO", b"FLUSHALL", b"INCRBYFLOAT",
+        b"SET", b"GETEX", b"BITFIELD", b"LCS", b"SORT", b"SORT_RO", b"COPY", b"RESTORE", b"DUMP", b"SWAPDB", b"MOVE",
+        b"EXEC", b"DISCARD", b"CLIENT", b"OBJECT", b"PEXPIREAT", b"SCAN", b"RESET", b"HELLO", b"FLUSHALL",
+        b"INCRBYFLOAT", b"WATCH",
         b"Pause", b"ScanAll", b"RandomKey", b"DumpRestore", b"Reconnect", b"Raw", b"Notifications", b"Listening",
     ):  # fmt: skip
         assert name in names, name

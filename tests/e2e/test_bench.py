@@ -13,15 +13,15 @@ import pytest
 from bench.loader import WrongReply, build_batches, fill, run_load
 from bench.measure import Row, Sample
 from bench.points import Point, default_grid, full_grid, parse_point, quick_grid
-from bench.processes import REPOSITORY, Server
+from bench.processes import REPOSITORY, Server, ask
 from bench.redis_benchmark import BenchmarkFailed, parse_csv
 from tests.e2e.tools import require
 
 
 def test_the_whole_command(tmp_path: Path) -> None:
     require("redis-server", "redis-benchmark")
-    only = "set:5:1:64,get:5:16:64,incr:1:1:64,mix:5:4:64"
-    words = ["--only", only, "--rounds", "2", "--seconds", "0.1", "--keys", "3000", "--readme", "--out", str(tmp_path)]
+    only = "set:50:1:64,get:5:16:64,incr:1:1:64,mix:5:4:64"
+    words = ["--quick", "--only", only, "--rounds", "2", "--seconds", "0.1", "--keys", "3000", "--readme", "--out", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *words],
         capture_output=True,
@@ -40,7 +40,7 @@ def test_the_whole_command(tmp_path: Path) -> None:
     assert results["scale"]["us"]["start_snapshot_seconds"] > 0
     ElementTree.parse(tmp_path / "results.svg")
     assert "| MIX" in (tmp_path / "RESULTS.md").read_text()
-    assert "| SET, 5 clients |" in done.stdout
+    assert "| SET, 50 clients |" in done.stdout
 
 
 def test_a_server_that_does_not_start_is_an_error_with_its_words(tmp_path: Path) -> None:
@@ -81,8 +81,11 @@ def test_the_generator_counts_what_the_server_did(server: Server) -> None:
 
 
 def test_the_generator_does_not_take_an_error_for_an_answer(server: Server) -> None:
-    fill(server.port, 10, 64)
-    with pytest.raises(WrongReply):  # keys beyond 10 are missing: a null is no value
+    fill(server.port, 1000, 640)
+    with pytest.raises(WrongReply):  # the values are longer than the generator was told
+        run_load(server.port, 1, 64, 64, 1000, 0.0, lambda batches, _seconds: batches < 100)
+    assert ask(server.port, "CONFIG", "SET", "requirepass", "secret") == b"+OK\r\n"
+    with pytest.raises(WrongReply, match="NOAUTH"):
         run_load(server.port, 1, 64, 640, 1000, 0.5, lambda batches, _seconds: batches < 100)
 
 

@@ -5,7 +5,7 @@ Not here: CLIENT TRACKING, TRACKINGINFO, CACHING and GETREDIR (`tracking`).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from ..errors import SYNTAX, CommandError, error, printable
 from ..resp.reply import NO_REPLY, OK, Reply, Verbatim
@@ -144,9 +144,9 @@ def client_kill(client: Client, argv: Argv) -> Reply:
     return OK if len(argv) == 3 else len(chosen)
 
 
-def _kill_filters(client: Client, argv: Argv) -> dict[str, object]:
+def _kill_filters(client: Client, argv: Argv) -> dict[str, Any]:
     """Keyword arguments of Clients.select; of a repeated option the last one counts, as in Redis."""
-    found: dict[str, object] = {"skip": client}
+    found: dict[str, Any] = {"skip": client}
     if len(argv) % 2:
         raise CommandError(SYNTAX)
     for option, value in zip(argv[2::2], argv[3::2], strict=True):
@@ -164,8 +164,9 @@ def _kill_filters(client: Client, argv: Argv) -> dict[str, object]:
             case b"LADDR":
                 found["laddr"] = _text(value)
             case b"MAXAGE":
-                age = integer(value, "ERR maxage is not an integer or out of range")
-                found["min_age_s"] = bounded(value, 1, age, "ERR maxage should be greater than 0")
+                found["min_age_s"] = integer(value, "ERR maxage is not an integer or out of range")
+                if found["min_age_s"] < 1:
+                    raise error("maxage should be greater than 0")
             case b"SKIPME" if value.upper() in (b"YES", b"NO"):
                 found["skip"] = client if value.upper() == b"YES" else None
             case _:

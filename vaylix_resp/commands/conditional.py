@@ -111,8 +111,8 @@ def invalid_expiry(name: str) -> CommandError:
     return CommandError(f"ERR invalid expire time in '{name}' command")
 
 
-def digest_of(value: bytes) -> str:
-    return xxhash.xxh3_64_hexdigest(value)
+def digest_of(value: bytes) -> bytes:
+    return xxhash.xxh3_64_hexdigest(value).encode()
 
 
 def holds(condition: bytes, operand: bytes, item: Item | None) -> bool:
@@ -133,7 +133,7 @@ def holds(condition: bytes, operand: bytes, item: Item | None) -> bool:
     else:
         if not _DIGEST.match(operand):
             raise CommandError(BAD_DIGEST)
-        equal = digest_of(value).encode() == operand.lower()
+        equal = digest_of(value) == operand.lower()
     return equal == (condition in (b"IFEQ", b"IFDEQ"))
 
 

@@ -104,7 +104,7 @@ def _object(client: Client, argv: Argv) -> Reply:
         raise CommandError(NO_SUCH_KEY)
     value = value_of(item)
     return Simple(
-        f"Value at:{id(item):#x} refcount:1 encoding:{encoding_of(value)} "
+        f"Value at:0x0 refcount:1 encoding:{encoding_of(value)} "
         f"serializedlength:{len(serialize(value)) - _FRAME_BYTES} "
         f"lru:0 lru_seconds_idle:0 version:{view.version(key)}"
     )

@@ -12,7 +12,7 @@ from .spec import Argv, Kind, command
          complexity="")  # fmt: skip
 def monitor(client: Client, argv: Argv) -> Reply:
     """Listens for all requests received by the server in real-time."""
-    if client.multi is not None:  # executed by EXEC, whose array its lines would tear apart
+    if client.in_block:  # executed by EXEC, whose array its lines would tear apart
         raise error("MONITOR isn't allowed for DENY BLOCKING client")
     if not client.server.monitors.add(client):
         return NO_REPLY

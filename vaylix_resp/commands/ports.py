@@ -92,6 +92,7 @@ class Client(Protocol):
     last_active: float
     last_command: str  # full name, lower case, as CLIENT LIST prints it
     multi: Any  # server.transaction.Queue while in MULTI, else None
+    in_block: bool  # EXEC is executing a session command of the block: `run_queued`
     watched: dict[tuple[int, bytes], int]  # (db, key) -> version seen
     dirty: bool  # a watched key has changed here
     channels: dict[bytes, None]  # subscriptions, in the order made; managed by the pub/sub hub

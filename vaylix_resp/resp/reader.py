@@ -104,12 +104,17 @@ class RequestReader:
             return None
         reader = RequestReader._parser
         try:
-            reader.feed(data + _SENTINEL)
-            requests: list[list[bytes]] = list(iter(reader.gets, False))
-            b"".join(chain.from_iterable(requests))  # TypeError unless every word is bytes
-            if requests.pop() == [] and all(requests) and not reader.has_data():
+            reader.feed(data)
+            first = reader.gets()
+            if not reader.has_data():  # nothing is left and nothing begun: a single request, the commonest chunk
+                b"".join(first)  # TypeError unless it is a list of bytes
+                return [first] if first else []
+            requests: list[list[bytes]] = [first, *iter(reader.gets, False)]
+            b"".join(chain.from_iterable(requests))
+            reader.feed(_SENTINEL)
+            if reader.gets() == [] and all(requests):
                 return requests
-        except (hiredis.ProtocolError, TypeError, IndexError):
+        except (hiredis.ProtocolError, TypeError):
             pass  # not an error yet: the scanner reads the same bytes again and says what is wrong
         RequestReader._parser = hiredis.Reader(notEnoughData=False)
         return None

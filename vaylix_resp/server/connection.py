@@ -69,20 +69,28 @@ class Connection(Execution, asyncio.Protocol):
         if self.closing or self._lost:
             return
         shared, reader = self.shared, self._reader
-        shared.stats.total_net_input_bytes += len(data)
-        shared.stats.total_reads_processed += 1
+        stats = shared.stats
+        stats.total_net_input_bytes += len(data)
+        stats.total_reads_processed += 1
         self.last_active = shared.now
         try:
-            requests = reader.read(data)
-            self.execute(requests, reader.raw)
-            while requests and not reader.raw and reader.buffered and not reader.waits:
-                # Before the log-in one request at a time is read, because AUTH lifts the bounds for those behind it.
-                requests = reader.read(b"")
-                self.execute(requests)
+            if reader.trusted:
+                self.execute(reader.read(data), reader.raw)
+            else:
+                self._execute_untrusted(data)
         except ProtocolError as bad:
             self._protocol_error(bad)
-        if len(self._backlog) > BACKLOG_REQUESTS_MAX:
+        if self._backlog and len(self._backlog) > BACKLOG_REQUESTS_MAX:
             self._stop_reading()
+
+    def _execute_untrusted(self, data: bytes) -> None:
+        """One request at a time, because AUTH lifts the bounds for what follows it."""
+        reader = self._reader
+        requests = reader.read(data)
+        self.execute(requests)
+        while requests and reader.buffered and not reader.waits:
+            requests = reader.read(b"")
+            self.execute(requests)
 
     def eof_received(self) -> bool:
         """The client has no more to say; what it asked for is still answered."""

@@ -72,6 +72,8 @@ class Execution(Dispatch):
         if self._backlog or self.waiting is not None or self._parked or self.barrier:
             self._backlog.extend(requests)
             return
+        if not requests:
+            return
         self._depth += 1
         try:
             if len(requests) == 1:
@@ -110,19 +112,25 @@ class Execution(Dispatch):
         bound = self.shared.table.by_name.get(row[0][0])
         if bound is None or bound.route is Route.SINGLE or not self.plain or self.shared.observed:
             return self._one_by_one(row, rest)
-        lengths = {*map(len, row)}
-        if min(lengths) < bound.low or max(lengths) > bound.high:
+        shortest = longest = len(row[0])
+        if len(row) > 1:
+            lengths = {*map(len, row)}
+            shortest, longest = min(lengths), max(lengths)
+        if shortest < bound.low or longest > bound.high:
             return self._one_by_one(row, rest)
-        if bound.route is Route.WRITE:
-            if self.shared.node.refusal is not None:
-                return self._one_by_one(row, rest)
-            self._writes(bound, row, raw, max(lengths))
-        elif self._flight:
-            self._flight[-1].items.append(Item(bound, row, self.shared.machine.world.views[self.db]))
-        else:
+        if bound.route is Route.READ:
+            if self._flight:
+                self._flight[-1].items.append(Item(bound, row, self.shared.machine.world.views[self.db]))
+                return True
             done = self._reads(bound, row)
+            if not self._heavy:
+                return True
             if done < len(row):
                 rest = chain(row[done:], rest)
+        elif self.shared.node.refusal is not None:
+            return self._one_by_one(row, rest)
+        else:
+            self._writes(bound, row, raw, longest)
         return not self._must_stop() or self._wait(rest)
 
     def _one_by_one(self, row: Sequence[Argv], rest: Iterable[Argv]) -> bool:

@@ -18,7 +18,7 @@ class Session(ABC):
     """Implements `commands.ports.Client`, which says what each attribute and verb means."""
 
     __slots__ = (
-        "addr", "authenticated", "capa_redirect", "channels", "created", "db", "dirty", "fd", "id",
+        "addr", "authenticated", "capa_redirect", "channels", "created", "db", "dirty", "fd", "id", "in_block",
         "last_active", "last_command", "laddr", "lib_name", "lib_ver", "monitor", "multi", "name", "no_evict",
         "no_touch", "patterns", "proto", "reply_mode", "server", "shard_channels",
         "tracking", "user", "waiting", "watched",
@@ -35,7 +35,7 @@ class Session(ABC):
         self.patterns: dict[bytes, None] = {}
         self.shard_channels: dict[bytes, None] = {}
         self.tracking: Any = None
-        self.monitor = False
+        self.monitor = self.in_block = False
         self.fresh()
 
     def fresh(self) -> None:

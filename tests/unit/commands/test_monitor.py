@@ -16,6 +16,6 @@ def test_monitor_once():
 def test_not_inside_a_transaction():
     server = FakeServer()
     client = server.connect()
-    client.multi = []
+    client.in_block = True
     assert client.call("MONITOR") == "ERR MONITOR isn't allowed for DENY BLOCKING client"
     assert not client.monitor and not server.monitors.active

@@ -171,14 +171,15 @@ def test_resp2_alone_has_no_way_to_be_told():
     assert client.take() == b""
 
 
+@pytest.mark.parametrize("messages", [1, 2])
 @pytest.mark.parametrize("options", ["", "BCAST"])
-def test_clients_that_vanish_while_they_are_told(options):
+def test_clients_that_vanish_while_they_are_told(options, messages):
     server = FakeServer()
     clients = [tracker(server, options) for _ in range(3)]
     for touched in ([(0, b"k")], [(0, None)]):
         for client in clients[1:]:
             read(client, b"k")
-        clients[1].vanish_after = 2
+        clients[1].vanish_after = messages
         server.tracking.invalidate(touched, None)
     assert clients[1].killed
     assert server.tracking.counts()["tracking_clients"] == 2
