@@ -30,7 +30,7 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 LOG_TAIL_BYTES = 4000
 
-US_COMMAND_VARIABLE = "VAYLIX_COMMAND"  # how to start us: a command line with {python}, {port}, {dir}; or "redis"
+US_COMMAND_VARIABLE = "SERVER_UNDER_TEST"  # how to start us: a command line with {python}, {port}, {dir}; or "redis"
 US_COMMAND_DEFAULT = "{python} -m vaylix_resp serve --port {port} --dir {dir}"
 REDIS_COMMAND = (
     "redis-server --bind 127.0.0.1 --port {port} --dir {dir} --appendonly yes --appendfsync always --save ''"
@@ -151,7 +151,9 @@ class Server:
     def spawn(self) -> None:
         assert self.process is None or self.process.poll() is not None, "already running"
         argv = [*self.prefix, *self.program.argv(self.port, self.data_directory, self.extra)]
-        environment = {**os.environ, **self.environment}
+        # Our server takes directives from VAYLIX_<NAME>; what the caller's shell holds must not change a measurement.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("VAYLIX_")}
+        environment = {**inherited, **self.environment}
         environment["PYTHONPATH"] = os.pathsep.join(
             part for part in (str(REPOSITORY), environment.get("PYTHONPATH", "")) if part
         )

@@ -1,6 +1,6 @@
 """SIGKILL at random moments under 50 clients: every acknowledged write survives, no transaction is half there.
 
-VAYLIX_KILLS sets how often (default 50), VAYLIX_SEED the seed; a failure names both. The moments include start-up
+KILL9_KILLS sets how often (default 50), KILL9_SEED the seed; a failure names both. The moments include start-up
 and a snapshot under way. What the clients write and check is in crash_clients.py.
 """
 
@@ -18,8 +18,8 @@ from tests.e2e.crash_clients import Client, close_quietly, connect, sum_of_accou
 from tests.e2e.tools import ours, vaylix
 
 CLIENTS = 50
-KILLS = int(os.environ.get("VAYLIX_KILLS", "50"))
-SEED = int(os.environ.get("VAYLIX_SEED", str(int(time.time()))))
+KILLS = int(os.environ.get("KILL9_KILLS", "50"))
+SEED = int(os.environ.get("KILL9_SEED", str(int(time.time()))))
 LOAD_SECONDS = (0.05, 0.8)  # from the first client's start to the kill
 SNAPSHOT_SHARE = 0.3  # rounds in which BGSAVE runs while the kill comes
 KILL_WHILE_STARTING_SHARE = 0.2

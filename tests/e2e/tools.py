@@ -1,6 +1,6 @@
 """What the end-to-end tests share: the server under test, and what to do when a tool is missing.
 
-The process itself is bench.processes.Server. VAYLIX_COMMAND=redis runs the same tests against redis-server, which
+The process itself is bench.processes.Server. SERVER_UNDER_TEST=redis runs the same tests against redis-server, which
 says whether a failure is the server's or the test's.
 """
 

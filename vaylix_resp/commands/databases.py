@@ -23,9 +23,7 @@ _FLUSH_HISTORY: Final = (
 )
 
 
-@command(
-    "SELECT", arity=2, kind=Kind.SESSION, flags="loading stale fast early", group="connection", syntax="index"
-)
+@command("SELECT", arity=2, kind=Kind.SESSION, flags="loading stale fast early", group="connection", syntax="index")
 def select(client: Client, argv: Argv) -> Any:
     """Choose the database that later commands of this connection mean."""
     client.db = in_range(database(argv[1]), len(client.server.machine.world.databases))

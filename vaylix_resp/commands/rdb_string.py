@@ -39,7 +39,8 @@ _LZF: Final = 0xC3
 
 def serialize(value: bytes) -> bytes:
     body = b"".join((bytes((STRING_TYPE,)), _string(value), RDB_VERSION.to_bytes(2, "little")))
-    return body + _CRC.calc(body).to_bytes(8, "little")
+    checksum: int = _CRC.calc(body)
+    return body + checksum.to_bytes(8, "little")
 
 
 def _string(value: bytes) -> bytes:

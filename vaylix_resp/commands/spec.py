@@ -32,8 +32,8 @@ class Kind(IntEnum):
 # session only, so it may run ahead of the session's writes in flight (its reply still waits for its turn).
 PUBLIC_FLAGS: Final = (
     "write", "readonly", "denyoom", "admin", "pubsub", "noscript", "blocking", "loading", "stale",
-    "skip_monitor", "skip_slowlog", "asking", "fast", "no_auth", "movablekeys", "allow_busy",
-    "no_async_loading", "no_multi", "no_mandatory_keys",
+    "skip_monitor", "skip_slowlog", "asking", "fast", "no_auth", "no_mandatory_keys",
+    "no_async_loading", "no_multi", "movablekeys", "allow_busy",
 )  # fmt: skip
 OWN_FLAGS: Final = ("early",)
 

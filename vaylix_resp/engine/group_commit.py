@@ -109,7 +109,7 @@ class GroupCommit:
                 self.node.rejected(batch, failure)
         except Halt as halt:
             self._on_halt(halt)
-        except AssertionError as broken:
-            self._on_halt(Halt(EX_BROKEN, f"an invariant of the engine does not hold: {broken}"))
+        except Exception as broken:  # the state may be behind the log now; only a new start can be trusted
+            self._on_halt(Halt(EX_BROKEN, f"an invariant of the engine does not hold: {broken!r}"))
         if self.node.open.runs or self._between:
             self._schedule()

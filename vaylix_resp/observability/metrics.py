@@ -110,9 +110,9 @@ class Stats:
     """All counters of one server. Fields are named as in INFO; raise them directly."""
 
     __slots__ = (
-        "_last_tick", "commands", "errors", "evicted_clients", "input_rate", "ops_rate", "output_rate",
-        "acl_access_denied_auth", "client_output_buffer_limit_disconnections",
-        "client_query_buffer_limit_disconnections", "rejected_connections", "total_connections_received", "total_error_replies",
+        "_last_tick", "acl_access_denied_auth", "client_output_buffer_limit_disconnections",
+        "client_query_buffer_limit_disconnections", "commands", "errors", "evicted_clients", "input_rate", "ops_rate",
+        "output_rate", "rejected_connections", "total_connections_received", "total_error_replies",
         "total_net_input_bytes", "total_net_output_bytes", "total_reads_processed", "total_writes_processed",
         "unexpected_error_replies",
     )  # fmt: skip

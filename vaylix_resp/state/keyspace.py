@@ -18,7 +18,6 @@ from .values import VERSION_BYTES, Item
 SCAN_BUCKETS: Final = 1 << 16  # at ten million keys a bucket, the least that one SCAN step returns, holds 150
 WHEEL_MS: Final = 1000  # keys that expire within the same second share a slot of the wheel
 SLOT_LIST_MAX: Final = 32  # a slot of more keys is a set: quick to leave, but five times the memory of a list
-DUE_SLOTS_MAX: Final = 64  # slots that one call of `due` looks at
 UNIFORM_SAMPLE_MAX: Final = 4096  # up to here walking to a random position is cheaper than drawing until one hits
 NOT_EXPIRING: Final = 1 << 63  # later than any time of expiry
 
@@ -120,7 +119,7 @@ class Database:
         """
         expires, wheel = self.expires, self._wheel
         found: list[bytes] = []
-        for slot in islice(self._slots, DUE_SLOTS_MAX):
+        for slot in self._slots:  # every slot but the last holds keys that are due, so these are at most `limit`
             if slot * WHEEL_MS > now_ms or len(found) >= limit:
                 break
             found += [key for key in islice(wheel[slot], limit) if expires[key] <= now_ms]

@@ -247,7 +247,8 @@ class WriteTx(ReadView):
         theirs = world.databases[other]
         self.db.swap(theirs)
         world.top_version = max(world.top_version + 1, world.sequence)
-        self.db.floor = theirs.floor = world.top_version
+        # For either place the keys of the other are new and its own are gone: later ones start above both.
+        self.db.floor = theirs.floor = world.deleted_version = world.top_version
         if world.touched is not None:
             world.touched += [(self.index, None), (other, None)]
 

@@ -46,8 +46,10 @@ RULES = [
      f"ERR Prefix 'a' overlaps with another provided prefix 'ab'. {OVERLAP}", None),
     ("OFF", "ON BCAST PREFIX x PREFIX ab PREFIX a",
      f"ERR Prefix 'ab' overlaps with another provided prefix 'a'. {OVERLAP}", None),
-    ("ON BCAST PREFIX b", "ON BCAST PREFIX bb", f"ERR Prefix 'bb' overlaps with an existing prefix 'b'. {OVERLAP}", None),
-    ("ON BCAST PREFIX b", "ON BCAST PREFIX b", f"ERR Prefix 'b' overlaps with an existing prefix 'b'. {OVERLAP}", None),
+    ("ON BCAST PREFIX b", "ON BCAST PREFIX bb",
+     f"ERR Prefix 'bb' overlaps with an existing prefix 'b'. {OVERLAP}", None),
+    ("ON BCAST PREFIX b", "ON BCAST PREFIX b",
+     f"ERR Prefix 'b' overlaps with an existing prefix 'b'. {OVERLAP}", None),
 ]  # fmt: skip
 
 

@@ -143,6 +143,7 @@ def raise_bug(_name, bug):
         ([["put", "swap", "swap"]], 3),
         ([["put", "swap", "swap", "put"]], 4),
         ([["put", "swap", "swap", "delete", "put"]], 4),
+        ([["swap", "put"]], 2),  # a new key, above the floor of the swap
         ([["delete"]], 0),
     ],
 )
@@ -157,7 +158,7 @@ def test_version_is_the_sequence_or_one_more(entries, expected):
     assert (0 if item is None else version_of(item)) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     before=st.lists(st.lists(ACTION, min_size=1, max_size=4), max_size=8),
     after=st.lists(st.lists(ACTION, min_size=1, max_size=4), max_size=4),
