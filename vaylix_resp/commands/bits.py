@@ -93,17 +93,33 @@ def _bit_range(start: int, end: int, size: int, in_bits: bool) -> tuple[int, int
     return (start, end + 1) if in_bits else (start * 8, end * 8 + 8)
 
 
-def _bits_of(item: Item, first: int, behind: int, outside: int) -> bytes:
-    """The bytes in which bits first..behind lie; the bits around them in those bytes become `outside`."""
-    cut = bytearray(item[VERSION_BYTES + (first >> 3) : VERSION_BYTES + (behind + 7 >> 3)])
-    head, tail = 0xFF >> (first & 7), 0xFF << (-behind & 7) & 0xFF
-    if outside:
-        cut[0] |= ~head & 0xFF
-        cut[-1] |= ~tail & 0xFF
-    else:
-        cut[0] &= head
-        cut[-1] &= tail
-    return bytes(cut)
+def _count(item: Item, first: int, behind: int) -> int:
+    """Set bits among first..behind of the string."""
+    low, high = VERSION_BYTES + (first >> 3), VERSION_BYTES + (behind + 7 >> 3)
+    whole = sum(
+        int.from_bytes(item[at : min(at + _COUNT_BLOCK, high)], "little").bit_count()
+        for at in range(low, high, _COUNT_BLOCK)
+    )
+    before, after = item[low] & ~(0xFF >> (first & 7)), item[high - 1] & ((1 << (-behind & 7)) - 1)
+    return whole - before.bit_count() - after.bit_count()
+
+
+def _first(item: Item, first: int, behind: int, bit: int) -> int:
+    """The first such bit among first..behind of the string, -1 if there is none."""
+    low, high = VERSION_BYTES + (first >> 3), VERSION_BYTES + (behind + 7 >> 3)
+    flip = 0 if bit else 0xFF
+    found = (item[low] ^ flip) & 0xFF >> (first & 7)
+    at = low if found else low + 1
+    alike = _ALIKE[1 - bit]
+    while not found and at < high:
+        block = item[at : min(at + _SEARCH_BLOCK, high)]
+        if block != (alike if len(block) == _SEARCH_BLOCK else alike[: len(block)]):
+            at += len(block) - len(block.lstrip(alike[:1]))
+            found = item[at] ^ flip
+        else:
+            at += len(block)
+    offset = (at - VERSION_BYTES) * 8 + 8 - found.bit_length()
+    return offset if found and offset < behind else -1
 
 
 @command(
@@ -121,23 +137,7 @@ def bitcount(view: ReadView, argv: Argv) -> Any:
     if item is None or (start < 0 and end < 0 and start > end):
         return 0
     first, behind = _bit_range(start, end, len(item) - VERSION_BYTES, in_bits)
-    if first >= behind:
-        return 0
-    cut = _bits_of(item, first, behind, outside=0)
-    blocks = (cut[at : at + _COUNT_BLOCK] for at in range(0, len(cut), _COUNT_BLOCK))
-    return sum(int.from_bytes(block, "little").bit_count() for block in blocks)
-
-
-def _first_bit(cut: bytes, bit: int) -> int:
-    """Index of the first such bit, -1 if there is none."""
-    alike = _ALIKE[1 - bit]
-    for at in range(0, len(cut), _SEARCH_BLOCK):
-        block = cut[at : at + _SEARCH_BLOCK]
-        if block != (alike if len(block) == _SEARCH_BLOCK else alike[: len(block)]):
-            skipped = len(block) - len(block.lstrip(alike[:1]))
-            byte = block[skipped] if bit else block[skipped] ^ 0xFF
-            return (at + skipped) * 8 + 8 - byte.bit_length()
-    return -1
+    return _count(item, first, behind) if first < behind else 0
 
 
 @command(
@@ -161,11 +161,9 @@ def bitpos(view: ReadView, argv: Argv) -> Any:
     first, behind = _bit_range(start, end, len(item) - VERSION_BYTES, in_bits)
     if first >= behind:
         return -1
-    found = _first_bit(_bits_of(item, first, behind, outside=1 - bit), bit)
-    if found >= 0:
-        return (first & ~7) + found
+    found = _first(item, first, behind, bit)
     # Zeros follow the string, unless the request said where to stop.
-    return behind if bit == 0 and len(argv) <= 4 else -1
+    return behind if found < 0 and bit == 0 and len(argv) <= 4 else found
 
 
 _BITOPS: Final = frozenset({b"AND", b"OR", b"XOR", b"NOT"})
@@ -298,7 +296,11 @@ def _fitted(number: int, step: _Operation) -> int | None:
 
 @command(
     "BITFIELD", arity=-2, kind=Kind.WRITE, flags="write denyoom", group="bitmap", since="3.2.0",
-    keys=KeySpec("RW access update variable_flags"), check=_bitfield_steps,
+    keys=KeySpec(
+        "RW access update variable_flags",
+        notes="This command allows both access and modification of the key",
+    ),
+    check=_bitfield_steps,
     complexity="O(1) for each subcommand specified, and O(N) to copy the value if one of them writes.",
     syntax="key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | "
     "INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] "

@@ -23,11 +23,7 @@ _TIPS: Final = ("nondeterministic_output", "request_policy:all_nodes", "response
 GRAPH_COLUMNS, GRAPH_LEVELS = 80, 4
 _ADVICE: Final = {
     "command": "SLOWLOG GET names the slow requests; KEYS, SORT and large MGETs are the usual ones.",
-    "fast-command": "a command that is fast by nature was late: the machine was busy, or the process was stopped.",
     "fsync": "the disk was slow to sync; see rdb_bgsave_in_progress and the I/O of other processes.",
-    "log-write": "the disk was slow to take the log; see the I/O of other processes.",
-    "expire-cycle": "many keys expired at once; spread their times to live.",
-    "snapshot": "lower snapshot-throttle, so that snapshots leave more of the disk to the log.",
 }
 
 

@@ -46,7 +46,10 @@ def _check_set(argv: Argv) -> None:
 
 @command(
     "SET", arity=-3, kind=Kind.WRITE, flags="write denyoom", group="string",
-    keys=KeySpec("RW access update variable_flags"), check=_check_set, plain=3,
+    keys=KeySpec(
+        "RW access update variable_flags", notes="RW and ACCESS due to the optional `GET` argument"
+    ),
+    check=_check_set, plain=3,
     syntax="key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | "
     "IFDNE ifdne-digest | IF VERSION version] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "
     "PXAT unix-time-milliseconds | KEEPTTL]",
@@ -151,7 +154,8 @@ def _check_getex(argv: Argv) -> None:
 
 
 @command(
-    "GETEX", arity=-2, kind=Kind.WRITE, flags="write fast", group="string", since="6.2.0", keys=FIRST_KEY_RW,
+    "GETEX", arity=-2, kind=Kind.WRITE, flags="write fast", group="string", since="6.2.0",
+    keys=KeySpec("RW access update", notes="RW and UPDATE because it changes the TTL"),
     check=_check_getex, plain=2,
     syntax="key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | "
     "PERSIST]",

@@ -193,6 +193,7 @@ class Node:
             # Again for each run: its reads may have moved the world's time to the local clock.
             machine.begin_batch(batch.timestamp_ms, batch.seed)
             run.owner.complete(run)
+        batch.runs.clear()  # run and batch refer to each other, and the collector is off
         assert machine.applied == committed, (machine.applied, committed)
         raft.apply(committed)
 
@@ -228,6 +229,7 @@ class Node:
     def _fail(self, batch: Batch, refusal: CommandError) -> None:
         for run in batch.runs:
             run.owner.fail(run, refusal)
+        batch.runs.clear()
 
 
 def _nobody() -> None:

@@ -1,7 +1,6 @@
 """LATENCY: when things took longer than `latency-monitor-threshold`, by kind of event.
 
-The kinds the server reports: command and fast-command (execution of one request), fsync and log-write (the log's own
-calls), expire-cycle (removal of expired keys), snapshot-install and the like; a kind exists once it was late.
+A kind is a word of whoever reports it (`command`: the execution of one request); it exists once it was late.
 Not here: the latency of each command (`metrics`), slow requests (`slowlog`).
 """
 

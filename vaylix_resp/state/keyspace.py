@@ -172,13 +172,19 @@ class Database:
         old.swap(self)
         return old
 
+    def empty(self) -> None:
+        """Remove every key one by one: for few keys cheaper than `clear`, as the scan order's tables stay."""
+        for key in list(self.items):
+            self.remove(key)
+        self.floor = 0
+
     def release(self, limit: int) -> bool:
         """Free about `limit` keys of a cleared database; True when nothing is left. Its indexes no longer hold."""
         for table in (self.items, self.expires, self.flags):
             for _ in range(min(limit, len(table))):
                 table.popitem()
         self._release_wheel(limit)
-        del self._buckets[-limit:]
+        self._release_buckets(limit)
         return not (self.items or self.expires or self.flags or self._wheel or self._slots or self._buckets)
 
     def _release_wheel(self, limit: int) -> None:
@@ -192,3 +198,10 @@ class Database:
             if keys:
                 self._wheel[slot] = keys
             limit -= 1
+
+    def _release_buckets(self, limit: int) -> None:
+        """A key's memory goes with the last bucket that names it; an empty bucket takes a sixteenth of its time."""
+        buckets, budget = self._buckets, 16 * limit
+        while buckets and budget > 0:
+            bucket = buckets.pop()
+            budget -= 16 * len(bucket) if bucket else 1

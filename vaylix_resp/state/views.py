@@ -16,6 +16,8 @@ from .values import VERSION_BYTES, Item
 if TYPE_CHECKING:
     from .machine import World
 
+EMPTY_KEYS_MAX: Final = 1000  # as many are removed on the spot, within a millisecond or two
+TRASH_MAX: Final = 64  # flushed databases waiting to be freed; one more frees the oldest at once: a pause has an end
 RANDOM_TRIES: Final = 100  # expired keys that `random_key` may hit before it gives up, as Redis does on replicas
 
 
@@ -236,7 +238,12 @@ class WriteTx(ReadView):
         world, count = self.world, len(self.db.items)
         if count:
             world.deleted_version = max(world.deleted_version, world.top_version)
-            world.trash.append(self.db.clear())
+            if count <= EMPTY_KEYS_MAX:
+                self.db.empty()
+            else:
+                world.trash.append(self.db.clear())
+                if len(world.trash) > TRASH_MAX:
+                    del world.trash[0]
         if world.touched is not None:
             world.touched.append((self.index, None))
         return count

@@ -1,5 +1,6 @@
 """COMMAND: shapes and answers as Redis gives them, for every command that is declared."""
 
+import hiredis
 import pytest
 
 from tests.unit.fake_admin import FakeAdmin
@@ -178,11 +179,27 @@ def test_an_unknown_subcommand(client):
         spec.handler(client, [b"COMMAND", b"foo"])
 
 
+def read(reply, proto=2):
+    """A reply as a client sees it."""
+    reader = hiredis.Reader()
+    reader.feed(encode(reply, proto))
+    return reader.gets()
+
+
+@pytest.mark.parametrize("proto", [2, 3])
+def test_what_is_kept_is_what_is_described(proto, client):
+    """Twice, because the second answer comes from memory."""
+    for _ in range(2):
+        assert read(client.call("COMMAND", "DOCS", "set"), proto) == read({"set": document(COMMANDS["set"])}, proto)
+
+
 def test_lists_agree(client):
     names = client.call("COMMAND", "LIST")
     assert len(names) == len(set(names)) > client.server.connect().call("COMMAND", "COUNT")
-    assert {row[0] for row in client.call("COMMAND", "INFO")} == {name for name in names if "|" not in name}
+    rows = read(client.call("COMMAND", "INFO"))
+    assert rows == read(client.call("COMMAND")) == read([describe(spec) for spec in COMMANDS.values()])
+    assert {row[0].decode() for row in rows} == {name for name in names if "|" not in name}
     assert set(client.call("COMMAND", "DOCS")) == set(COMMANDS)
     assert "watch" in client.call("COMMAND", "LIST", "FILTERBY", "ACLCAT", "TRANSACTION")
-    assert client.call("COMMAND", "INFO", "Config|Get")[0][0] == "config|get"
+    assert read(client.call("COMMAND", "INFO", "Config|Get"))[0][0] == b"config|get"
     assert list(client.call("COMMAND", "DOCS", "GET", "get", "SET")) == ["get", "set"]

@@ -134,6 +134,13 @@ class AgainstTwin(RuleBasedStateMachine):
             assert steps < 100, "each step frees something"
         assert not old.items and not old.expires and not old.flags
 
+    @rule(n=st.integers(0, 1))
+    def empty(self, n):
+        self.dbs[n].empty()
+        self.twins[n] = ({}, {}, {})
+        for scan in self.scans_of(n):
+            scan.due.clear()
+
     @rule(n=st.integers(0, 1), seed=st.integers(0, 9))
     def random_key(self, n, seed):
         key = self.dbs[n].random_key(Random(seed))

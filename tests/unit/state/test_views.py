@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from vaylix_resp.state import image
+from vaylix_resp.state import image, views
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.machine import StateMachine
 from vaylix_resp.state.values import value_of, version_of
@@ -274,13 +274,24 @@ def test_observers_are_told_what_changed():
     assert touched == [(0, None)]
 
 
-def test_flush_puts_the_contents_aside():
+def test_flush_of_few_keys_leaves_nothing():
     machine, view, tx = one_key(at_ms=2_000_000)
     assert tx.flush() == 1
     assert tx.flush() == 0
     assert view.size() == 0 and view.expiry(b"k") is None and view.flags(b"k") == 0
-    (trash,) = machine.world.trash
-    assert list(trash.items) == [b"k"]
+    assert view.scan(0, 10) == (0, [])
+    assert machine.world.trash == []
+
+
+def test_flush_of_many_keys_puts_them_aside_up_to_a_bound():
+    machine, view, tx = one_key()
+    for _ in range(views.TRASH_MAX + 2):
+        for n in range(views.EMPTY_KEYS_MAX + 1):
+            tx.update(b"key:%d" % n, b"")
+        assert tx.flush() > views.EMPTY_KEYS_MAX
+        assert view.size() == 0 and view.scan(0, 10) == (0, [])
+    assert len(machine.world.trash) == views.TRASH_MAX
+    assert b"k" not in machine.world.trash[0].items, "the oldest went first"
 
 
 def test_swap_exchanges_everything_but_the_numbers():
