@@ -14,12 +14,16 @@ from enum import Enum
 class Kind(Enum):
     TOLERANCE = "compared with a tolerance"  # the reply depends on time, chance or the machine; we mean the same
     PEER = "peer is older"  # redis-server 7.0.15 is the peer, Redis 7.2 the target
+    MORE = "and more"  # everything of Redis is the same; the text says what comes on top
     DIFFERENT = "different"  # we answer otherwise, on purpose
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`commands` are lower-case names, subcommands as container|sub; the text says how, for the table."""
+    """`commands` are lower-case names, subcommands as container|sub, none for what is no command's own.
+
+    The text says how, for the table.
+    """
 
     kind: Kind
     commands: tuple[str, ...]
@@ -82,6 +86,77 @@ DIFFERENCES: dict[str, Difference] = {
         "the commands that we have",
     ),
     "role-offset": Difference(Kind.DIFFERENT, ("role",), "the offset counts log entries, not bytes"),
+    "replication": Difference(
+        Kind.DIFFERENT,
+        ("replicaof", "slaveof", "sync", "psync", "failover"),
+        "no replicas in this version: NO ONE succeeds, everything else is refused with a clear error",
+    ),
+    "snapshots": Difference(
+        Kind.DIFFERENT,
+        ("save", "bgsave", "bgrewriteaof"),
+        "the replies are Redis's; each writes a snapshot from the log in a child process, no RDB file and no fork",
+    ),
+    "shutdown": Difference(
+        Kind.DIFFERENT, ("shutdown",), "nothing is lost with SAVE or NOSAVE: the log has every acknowledged write"
+    ),
+    "debug": Difference(
+        Kind.DIFFERENT,
+        ("debug",),
+        "a part of the subcommands, named by DEBUG HELP; DIGEST is a digest of our own, OBJECT shows the version",
+    ),
+    "info": Difference(
+        Kind.DIFFERENT, ("info",), "the fields that tools read, with our values, and fields of our own (vaylix_version)"
+    ),
+    "help-text": Difference(Kind.MORE, ("object|help", "client|help"), "also names our own subcommands"),
+    "module-help": Difference(Kind.DIFFERENT, ("module|help",), "there are no modules to load"),
+    "latency-text": Difference(Kind.DIFFERENT, ("latency|doctor", "latency|graph"), "text of our own"),
+    "latency-figures": Difference(Kind.TOLERANCE, ("latency|histogram", "slowlog|get"), "times are our own"),
+    "monitor": Difference(Kind.TOLERANCE, ("monitor",), "times and addresses are our own"),
+    "conditional-set": Difference(
+        Kind.MORE, ("set",), "also IFEQ, IFNE, IFDEQ, IFDNE as in Redis 8.4, and IF VERSION n"
+    ),
+    "restore-overflow": Difference(
+        Kind.DIFFERENT,
+        ("restore",),
+        "a time to live beyond the range of the clock is refused; in Redis it wraps around",
+    ),
+    "config-names": Difference(
+        Kind.MORE, ("config|rewrite",), "also our own directives; what Redis has and we do not is not answered by GET"
+    ),
+    "durability": Difference(
+        Kind.DIFFERENT,
+        (),
+        "A write is answered after it is on disk (`appendfsync always`, the default). When that fails, the"
+        " writers of the batch get `-INDETERMINATE`, and later writes `-MISCONF`; reads go on.",
+    ),
+    "eviction": Difference(
+        Kind.DIFFERENT,
+        (),
+        "Nothing is evicted: `maxmemory` is answered to tools, not enforced; the policy is `noeviction`.",
+    ),
+    "limits": Difference(
+        Kind.DIFFERENT,
+        (),
+        "Bounds that Redis leaves off or wide are on: `client-query-buffer-limit` 128 MiB,"
+        " `client-output-buffer-limit normal` 128 MiB, `maxmemory-clients` 512 MiB.",
+    ),
+    "types": Difference(
+        Kind.DIFFERENT,
+        (),
+        "Lists, hashes, sets, sorted sets, streams, scripts, functions, modules and ACL users are not in this"
+        " version; their commands are unknown.",
+    ),
+    "expiry": Difference(
+        Kind.DIFFERENT,
+        (),
+        "An expired key is removed by an entry of the log, so every restart and copy agrees on it; until then"
+        " reads already hide it.",
+    ),
+    "zero-byte": Difference(
+        Kind.DIFFERENT,
+        (),
+        "An error that quotes a word of the request shows all of it; in Redis it ends at a zero byte.",
+    ),
     "new-in-7.2": Difference(
         Kind.PEER,
         ("client|setinfo", "client|no-touch", "waitaof", "cluster|myshardid"),

@@ -21,6 +21,7 @@ from compat.requests_strings import STRINGS, Builder, Words
 from compat.rules import BY_COMMAND, command_name
 from compat.steps import (
     HELPER,
+    LISTENER,
     WRITERS,
     Argv,
     DumpRestore,
@@ -32,6 +33,7 @@ from compat.steps import (
     Request,
     ScanAll,
     Step,
+    Tracking,
 )
 
 MUTATE_SHARE = 0.06
@@ -115,7 +117,8 @@ class Generator:
         if kind == 3 and place + 1 < len(words):
             words[place], words[place + 1] = words[place + 1], words[place]
             return words
-        return [*words[:place], self.material.pick(ODD_NUMBERS), *words[place + 1 :]]
+        odd = b"abc" if words[0] == b"RESTORE" else self.material.pick(ODD_NUMBERS)  # differences.py: restore-overflow
+        return [*words[:place], odd, *words[place + 1 :]]
 
     def note(self, request: Request) -> Request:
         """Keep track of MULTI as far as the words tell; an error reply only means one EXEC too many."""
@@ -126,7 +129,7 @@ class Generator:
 
     def special(self) -> list[Step]:
         m = self.material
-        kind = self.rng.randrange(9)
+        kind = self.rng.randrange(10 if self.protocol == 3 else 9)
         if kind == 0:
             return self.short_time_to_live()
         if kind == 1:
@@ -146,7 +149,9 @@ class Generator:
         if kind == 7:
             self.in_multi[self.connection] = False
             return [Reconnect(self.connection)]
-        return self.reset()
+        if kind == 8:
+            return self.reset()
+        return [self.tracking()]
 
     def short_time_to_live(self) -> list[Step]:
         """Set keys that live for milliseconds, wait, look at them in every way, on the helper connection."""
@@ -171,6 +176,30 @@ class Generator:
         count = self.rng.randint(1, 6)
         requests = [tuple(self.choose(self.mutable)) for _ in range(count)]
         return Notifications(tuple(argv for argv in requests if argv[0] != b"SELECT"))
+
+    def tracking(self) -> Tracking:
+        """Reads of the listener under one of the modes, then writes of the helper and of the listener itself."""
+        m = self.material
+        modes: tuple[Words, ...] = ([], [b"NOLOOP"], [b"BCAST"], [b"BCAST", b"PREFIX", b"k1"], [b"OPTIN"], [b"OPTOUT"])
+        mode = self.rng.choice(modes)
+        reads: list[Argv] = []
+        for _ in range(self.rng.randint(1, 5)):
+            if mode in ([b"OPTIN"], [b"OPTOUT"]) and m.chance(0.5):
+                reads.append((b"CLIENT", b"CACHING", b"YES" if mode == [b"OPTIN"] else b"NO"))
+            reads.append(self.rng.choice(((b"GET", m.key()), (b"MGET", m.key(), m.key()), (b"STRLEN", m.key()))))
+        writes = []
+        for _ in range(self.rng.randint(1, 5)):
+            argv = self.rng.choice(
+                (
+                    (b"SET", m.key(), m.value()), (b"DEL", m.key(), m.key()), (b"RENAME", m.key(), m.key()),
+                    (b"APPEND", m.key(), b"x"), (b"EXPIRE", m.key(), m.seconds()),
+                    (b"MSET", m.key(), b"1", m.key(), b"2"),
+                )
+            )  # fmt: skip
+            writes.append(Request(LISTENER if m.chance(0.3) else HELPER, argv))
+        if m.chance(0.1):
+            writes.append(Request(HELPER, (b"FLUSHDB",)))
+        return Tracking(tuple(mode), tuple(reads), tuple(writes))
 
     def reset(self) -> list[Step]:
         steps: list[Step] = [self.note(Request(self.connection, (b"RESET",)))]

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from compat.frames import BadFrame, Closed, NoReply, Wire, encode, read_value
-from compat.rules import exec_agrees, replies_agree
+from compat.frames import BadFrame, Closed, NoReply, Value, Wire, encode, read_value
+from compat.rules import exec_difference, replies_agree
 from compat.steps import (
     CONNECTIONS,
     HELPER,
@@ -28,6 +28,7 @@ from compat.steps import (
     Request,
     ScanAll,
     Step,
+    Tracking,
 )
 
 CHUNK_REQUESTS_MAX = 64
@@ -51,9 +52,12 @@ class Mismatch(Exception):
 
 
 def first_word(reply: object) -> str:
-    if not isinstance(reply, bytes):
+    if not isinstance(reply, bytes | Value):
         return type(reply).__name__
-    return " ".join(reply[:80].decode("latin-1").split()[:4]) if reply[:1] == b"-" else reply[:1].decode("latin-1")
+    text = reply[:80].decode("latin-1") if isinstance(reply, bytes) else f"{reply.kind}{reply.items!r}"[:80]
+    if text.startswith("-"):
+        return " ".join(text.split()[:4])
+    return text[:2] if text[1:2] == "-" else text[:1]  # a null is not the same finding as a value
 
 
 def shorten(reply: object) -> str:
@@ -152,8 +156,10 @@ class Pair:
     def compare(self, connection: int, argv: Argv, redis: bytes, us: bytes) -> None:
         queue = self.queued.get(connection, [])
         verb = argv[0].upper()
-        agree = exec_agrees(queue, redis, us) if verb == b"EXEC" else replies_agree(argv, redis, us)
-        if not agree:
+        if verb == b"EXEC" and (difference := exec_difference(queue, redis, us)):
+            inner, left, right = difference
+            raise Mismatch(str(Request(connection, inner)), "reply inside EXEC", left, right)
+        if verb != b"EXEC" and not replies_agree(argv, redis, us):
             raise Mismatch(str(Request(connection, argv)), "reply", redis, us)
         if redis == b"+QUEUED\r\n":
             self.queued.setdefault(connection, []).append(argv)
@@ -179,6 +185,8 @@ class Pair:
                 self.notifications(step)
             case Listening():
                 self.listening(step)
+            case Tracking():
+                self.tracking(step)
 
     def both(self, step: Step, where: str, ask: Callable[[Peer], object]) -> None:
         """Run the same on both and compare the results; a failure of either is a result too."""
@@ -229,6 +237,21 @@ class Pair:
                 self.compare_messages(step, str(request), request.replies)
         self.silence_listener()
 
+    def tracking(self, step: Tracking) -> None:
+        """All requests of the scene one by one, so that both servers see one order; pushes are gathered meanwhile."""
+        requests = [Request(LISTENER, (b"CLIENT", b"TRACKING", b"ON", *step.options))]
+        requests += [Request(LISTENER, argv) for argv in step.reads]
+        told: dict[str, set[str]] = {peer.name: set() for peer in self.peers}
+        for request in (*requests, *step.writes, Request(LISTENER, (b"PING",))):
+            replies = []
+            for peer in self.peers:
+                peer.wires[request.connection].send(encode(request.argv))
+                replies.append(reply_and_pushes(peer.wires[request.connection], told[peer.name]))
+            self.compare(request.connection, request.argv, replies[0], replies[1])
+        if told["redis"] != told["us"]:
+            raise Mismatch(str(step), "invalidated keys", sorted(told["redis"]), sorted(told["us"]))
+        self.silence_listener()
+
     def compare_published(self, request: Request) -> None:
         """PUBSUB CHANNELS names them in any order."""
         if request.argv[1] not in (b"CHANNELS", b"SHARDCHANNELS"):
@@ -270,6 +293,17 @@ def sort_patterns(frames: list[bytes]) -> list[bytes]:
         return repr(items[2:]) if len(items) == 4 else id(frame)
 
     return [frame for _, copies in itertools.groupby(frames, same_message) for frame in sorted(copies)]
+
+
+def reply_and_pushes(wire: Wire, told: set[str]) -> bytes:
+    """The next frame that is no push; what the pushes before it invalidate is added to `told`."""
+    while True:
+        (frame,) = wire.frames(1)
+        if not frame.startswith(b">"):
+            return frame
+        kind, keys = read_value(frame).items
+        told |= {repr(key) for key in keys.items} if keys.items is not None else {"everything"}
+        assert kind.items == b"invalidate", frame
 
 
 def is_message(frame: bytes) -> bool:

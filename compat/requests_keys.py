@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compat.material import ODD_NUMBERS, PATTERNS, Material
+from compat.material import ODD_NUMBERS, PATTERNS, SIGNED_64, Material
 from compat.requests_strings import Builder, Words
 
 
@@ -74,6 +74,8 @@ def restore(m: Material) -> Words:
     if m.chance(0.1):
         payload = payload[:-1] + bytes([payload[-1] ^ 1])
     time = m.pick((b"0", b"0", b"-1", b"abc")) if m.chance(0.6) else m.milliseconds()
+    if time in SIGNED_64:  # differences.py: restore-overflow
+        time = b"0"
     options = m.some([b"REPLACE"], [b"IDLETIME", m.pick((b"5", b"-1", b"x"))], [b"FREQ", m.pick((b"5", b"300"))])
     if m.chance(0.2):
         return [b"RESTORE", m.key(), m.at_milliseconds(), payload, b"ABSTTL", *options]

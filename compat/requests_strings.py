@@ -13,6 +13,8 @@ Builder = Callable[[Material], Words]
 
 def set_(m: Material) -> Words:
     expiry = m.expiry_option() if m.chance(0.3) else []
+    if expiry and expiry[1] == b"1":  # long past: Redis keeps such a key until it happens to look at it
+        expiry = []
     options = m.some([b"NX"], [b"XX"], [b"GET"], [b"KEEPTTL"], expiry, share=0.2)
     return [b"SET", m.key(), m.value(), *options]
 

@@ -106,7 +106,21 @@ class Listening:
         return "listening: " + "; ".join(str(request) for request in self.requests)
 
 
-Step = Request | Pause | ScanAll | RandomKey | DumpRestore | Reconnect | Raw | Notifications | Listening
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """What a RESP3 client that tracks is told: it reads, it and another write, and the invalidated keys must agree."""
+
+    options: Argv
+    reads: tuple[Argv, ...]
+    writes: tuple[Request, ...]
+
+    def __str__(self) -> str:
+        words = [b"TRACKING", *self.options]
+        reads = "; ".join(" ".join(show_word(w) for w in argv) for argv in self.reads)
+        return " ".join(show_word(w) for w in words) + f": {reads} | " + "; ".join(map(str, self.writes))
+
+
+Step = Request | Pause | ScanAll | RandomKey | DumpRestore | Reconnect | Raw | Notifications | Listening | Tracking
 
 
 def show_word(word: bytes) -> str:

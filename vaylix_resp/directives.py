@@ -97,7 +97,7 @@ GROUPS = (NETWORK, CLIENTS, DURABILITY, SNAPSHOTS, DATA, SECURITY, LOGS, PROCESS
 _POLICIES = ("volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
              "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction")  # fmt: skip
 _OUTPUT_LIMITS = OutputLimits(
-    normal=OutputLimit(32 * MIB, 16 * MIB, 5),
+    normal=OutputLimit(128 * MIB, 64 * MIB, 60),
     replica=OutputLimit(256 * MIB, 64 * MIB, 60),
     pubsub=OutputLimit(32 * MIB, 8 * MIB, 60),
 )
@@ -135,7 +135,7 @@ class Table:
         unit="bytes, seconds",
     )  # fmt: skip
     maxmemory_clients: int = setting(
-        Memory(MIB, zero=True), 64 * MIB, CLIENTS,
+        Memory(MIB, zero=True), 512 * MIB, CLIENTS,
         "buffers of all clients together; above it the largest is closed; 0 = off", unit="bytes",
     )  # fmt: skip
     proto_max_bulk_len: int = setting(

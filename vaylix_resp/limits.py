@@ -13,6 +13,7 @@ MULTIBULK_COUNT_MAX = 1024 * 1024  # words in one request; Redis allows 2^31-1, 
 MULTIBULK_COUNT_MAX_UNAUTHENTICATED = 10  # before AUTH nobody needs more (HELLO 3 AUTH u p SETNAME n)
 BULK_BYTES_MAX_UNAUTHENTICATED = 16 * KIB
 VALUE_BYTES_MAX = 64 * MIB  # one value; bounds an entry, hence a batch, hence the wait for its fsync
+REQUEST_BYTES_MAX = VALUE_BYTES_MAX + MIB // 2  # all words of one request (an MSET): one value and what names it
 TRANSACTION_BYTES_MAX = 16 * MIB  # what one MULTI may queue
 
 # What the server gathers for a client.
@@ -30,5 +31,5 @@ MONITOR_LINE_BYTES_MAX = 1 * MIB  # of one request; escaping 64 MiB for a monito
 BATCH_BYTES_MAX = 32 * MIB  # what one fsync covers; bounds the wait of its last writer
 BATCH_BODY_BYTES_MAX = BATCH_BYTES_MAX + VALUE_BYTES_MAX + MIB  # the batch was nearly full when the largest entry came
 
-assert VALUE_BYTES_MAX < BATCH_BODY_BYTES_MAX, "the largest entry fits a batch"
+assert BATCH_BYTES_MAX + REQUEST_BYTES_MAX < BATCH_BODY_BYTES_MAX, "the largest entry fits a batch that is nearly full"
 assert TRANSACTION_BYTES_MAX <= BATCH_BYTES_MAX, "a transaction is one entry, in one batch"

@@ -21,7 +21,20 @@ from tests.e2e.tools import require
 def test_the_whole_command(tmp_path: Path) -> None:
     require("redis-server", "redis-benchmark")
     only = "set:50:1:64,get:5:16:64,incr:1:1:64,mix:5:4:64"
-    words = ["--quick", "--only", only, "--rounds", "2", "--seconds", "0.1", "--keys", "3000", "--readme", "--out", str(tmp_path)]
+    words = [
+        "--quick",
+        "--only",
+        only,
+        "--rounds",
+        "2",
+        "--seconds",
+        "0.1",
+        "--keys",
+        "3000",
+        "--readme",
+        "--out",
+        str(tmp_path),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *words],
         capture_output=True,

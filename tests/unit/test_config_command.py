@@ -26,7 +26,7 @@ def test_values_are_printed_as_redis_prints_them():
         "appendonly": "yes",
     }
     assert Settings().get_matching(["client-output-buffer-limit", "latency-tracking*", "save", "dir"]) == {
-        "client-output-buffer-limit": "normal 33554432 16777216 5 slave 268435456 67108864 60"
+        "client-output-buffer-limit": "normal 134217728 67108864 60 slave 268435456 67108864 60"
         " pubsub 33554432 8388608 60",
         "latency-tracking": "yes",
         "latency-tracking-info-percentiles": "50 99 99.9",

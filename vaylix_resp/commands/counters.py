@@ -13,14 +13,14 @@ from ..errors import NOT_A_FLOAT, NOT_AN_INTEGER, CommandError
 from ..state.values import VERSION_BYTES, Item
 from ..state.views import WriteTx
 from . import long_double
-from .arguments import INT64_MAX, INT64_MIN, integer
+from .arguments import INT64_MAX, INT64_MIN, integer, parse_int
 from .long_double import LongDouble
 from .spec import FIRST_KEY_RW, Argv, Kind, command
 
 WOULD_OVERFLOW: Final = "ERR increment or decrement would overflow"
 DECREMENT_OVERFLOW: Final = "ERR decrement would overflow"
 NOT_FINITE: Final = "ERR increment would produce NaN or Infinity"
-_DIGITS_MAX: Final = 20  # of a signed 64-bit integer with its sign
+INT64_DIGITS: Final = 19  # of the largest signed 64-bit integer: what has fewer is in range
 
 
 def number_in(item: Item | None, message: str = NOT_AN_INTEGER) -> int:
@@ -28,12 +28,10 @@ def number_in(item: Item | None, message: str = NOT_AN_INTEGER) -> int:
     if item is None:
         return 0
     text = item[VERSION_BYTES:]
-    try:
-        number = int(text) if len(text) <= _DIGITS_MAX else None
-    except ValueError:
-        number = None
-    # The canonical form is the only one that comes back when the number is printed.
-    if number is None or b"%d" % number != text or not INT64_MIN <= number <= INT64_MAX:
+    if text.isdigit() and len(text) < INT64_DIGITS and (text[0] != 48 or len(text) == 1):
+        return int(text)  # the usual case, without a regular expression
+    number = parse_int(text)
+    if number is None:
         raise CommandError(message)
     return number
 
@@ -42,7 +40,7 @@ def _add(tx: WriteTx, key: bytes, amount: int) -> int:
     total = number_in(tx.item(key)) + amount
     if not INT64_MIN <= total <= INT64_MAX:
         raise CommandError(WOULD_OVERFLOW)
-    tx.update(key, b"%d" % total)
+    tx.update(key, str(total).encode())  # a third faster than b"%d" % total
     if tx.world.events is not None:
         tx.event("$", "incrby", key)
     return total

@@ -1,44 +1,83 @@
 """From a data directory to a state: snapshot, then log. The same for the server and for the child that snapshots.
 
-Promise: the state after `load` is the snapshot's plus every batch behind it, through the same `apply` as live traffic.
+Promises: the state after `load` is the snapshot's plus every batch behind it, through the same `apply` as live traffic;
+an entry that this program does not know is refused, not skipped.
 Not here: what damage is and what may be cut (`storage.recovery`).
 """
 
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
-from ..commands.operations import NOOP_ENTRY
+import hiredis
+
+from ..commands.operations import NOOP
 from ..commands.registry import apply_table
+from ..errors import EX_CONFIG, printable
 from ..state import image
 from ..state.machine import StateMachine
 from ..storage.batch import Batch
-from ..storage.errors import Corrupt
+from ..storage.errors import Corrupt, StorageError
 from ..storage.snapshot import SnapshotReader
 from ..storage.store import Store
 from . import entries
 from .node import Node, Run
 
-FIRST_ENTRY = NOOP_ENTRY
+FIRST_ENTRY_FORMAT: Final = b"1"
+_FIRST_ENTRY_HEAD: Final = hiredis.pack_command((NOOP, FIRST_ENTRY_FORMAT, b""))[: -len(b"$0\r\n\r\n")]
+WARNINGS_MAX: Final = 20  # of one kind; the log has a line for each
+NEWER: Final = "start the version of vaylix that wrote it"
+
+
+class TooFewDatabases(StorageError):
+    """`databases` has been lowered below what the data was written with: some of it would be out of reach."""
+
+    exit_code = EX_CONFIG
+
+    def __init__(self, path: str, needed: int, allowed: int) -> None:
+        super().__init__(
+            f"{path}: the data was written with {needed} databases, but `databases` is {allowed}; "
+            f"to continue: set `databases {needed}` or more"
+        )
 
 
 def new_machine(databases: int) -> StateMachine:
-    return StateMachine(apply_table(), databases, rng=Random())
+    """Empty, for a state of at most so many databases."""
+    machine = StateMachine(apply_table(), databases, rng=Random())
+
+    def on_bug(name: bytes, bug: Exception) -> None:
+        _refuse_unknown(machine, name)
+
+    machine.on_bug = on_bug
+    return machine
+
+
+def _refuse_unknown(machine: StateMachine, name: bytes) -> None:
+    if name not in machine.table:
+        expected = f"an operation that this version knows, found '{printable(name)}'"
+        raise Corrupt("wal", 0, expected, sequence=machine.world.sequence, advice=NEWER)
 
 
 def load_snapshot(machine: StateMachine, reader: SnapshotReader) -> None:
     """Fill an empty machine; Corrupt if the file contradicts itself."""
-    for kind, obj in reader:
-        assert isinstance(obj, list)
-        image.load(machine, kind, obj)
-    reader.close()
+    try:
+        for kind, obj in reader:
+            assert isinstance(obj, list)
+            image.load(machine, kind, obj)
+    except image.TooFewDatabases as short:
+        raise TooFewDatabases(reader.path, short.needed, short.allowed) from short
+    finally:
+        reader.close()
     if machine.applied != reader.sequence:
         raise Corrupt(reader.path, 0, f"the state of sequence {reader.sequence}", sequence=machine.applied)
 
 
-def replay(machine: StateMachine, batch: Batch) -> None:
-    """Apply a committed batch from the log."""
+def replay(machine: StateMachine, batch: Batch, databases: int) -> None:
+    """Apply a committed batch from the log. `databases`: how many there may be."""
     assert batch.first == machine.applied + 1, (batch.first, machine.applied)
+    if batch.count == 1 and batch.body.startswith(_FIRST_ENTRY_HEAD):
+        _begin_term(machine, batch, databases)
     machine.begin_batch(batch.timestamp_ms, batch.seed)
     machine.apply_all(entries.decode(batch.body))
     machine.world.trash.clear()  # nobody waits for an answer here, so what was flushed is freed at once
@@ -46,13 +85,33 @@ def replay(machine: StateMachine, batch: Batch) -> None:
         raise Corrupt("wal", 0, f"{batch.count} entries in the batch", sequence=batch.first)
 
 
+def _begin_term(machine: StateMachine, batch: Batch, databases: int) -> None:
+    """What comes was executed in a world of so many databases: `MOVE key 9` must fail again where it failed then."""
+    (_, _, words), *_ = entries.decode(batch.body)
+    needed = int(words)
+    if needed > databases:
+        raise TooFewDatabases("wal", needed, databases)
+    machine.resize(needed)
+
+
 def recover(store: Store, machine: StateMachine) -> list[str]:
     """Bring the machine to the end of the log and make the log writable; warnings for the operator."""
+    databases = len(machine.world.databases)
+    bugs: list[str] = []
+
+    def on_bug(name: bytes, bug: Exception) -> None:
+        _refuse_unknown(machine, name)
+        if len(bugs) < WARNINGS_MAX:
+            bugs.append(f"entry {machine.world.sequence} ({printable(name)}) failed in its replay: {bug!r}")
+
+    machine.on_bug, on_bug_before = on_bug, machine.on_bug
     reader = store.snapshot()
     if reader is not None:
         load_snapshot(machine, reader)
-    recovered = store.recover(lambda batch: replay(machine, batch))
-    return [str(warning) for warning in recovered.warnings]
+    recovered = store.recover(lambda batch: replay(machine, batch, databases))
+    machine.resize(databases)
+    machine.on_bug = on_bug_before
+    return [str(warning) for warning in recovered.warnings] + bugs
 
 
 class _FirstEntry:
@@ -68,9 +127,14 @@ class _FirstEntry:
         raise AssertionError("the first entry of a term is persisted on its own, and its failure is raised")
 
 
+def first_entry(machine: StateMachine) -> tuple[bytes, ...]:
+    """Of a term: with how many databases it begins."""
+    return NOOP, FIRST_ENTRY_FORMAT, b"%d" % len(machine.world.databases)
+
+
 def open_term(node: Node) -> None:
     """Make this start's term durable with its first entry, before anyone may write. Raises DiskFull or WalFailed."""
-    node.propose(_FirstEntry(node.machine), FIRST_ENTRY)
+    node.propose(_FirstEntry(node.machine), first_entry(node.machine))
     batch = node.seal()
     assert batch is not None
     node.persist(batch)

@@ -1,11 +1,12 @@
 """Bytes to requests, however the bytes arrive.
 
 Promises: the same requests come out for any split of the same bytes; nothing is allocated ahead of the data that
-a header announces; a request larger than a bound is refused when its header is seen, not when it has arrived.
+a header announces; a request larger than a bound is refused when its header is seen, not when it has arrived; a word
+is looked at once, however small the pieces in which its request comes.
 
-Two ways in, one grammar: a chunk that looks whole goes through hiredis and is believed only if every word is a
-bulk string and the parser ends on a boundary; whatever is unusual (a split request, an inline command, an error)
-goes through `_Scanner`, which is slower, strict and knows Redis's error texts.
+Two ways in, one grammar: a chunk that looks whole goes through hiredis and is believed only if the requests that come
+out, encoded, are as long as the chunk (`_size`); whatever is unusual (a split request, an inline command, an
+error) is read word by word, which is slower, strict and knows Redis's error texts.
 Not here: what a request means, and how many may wait (`server.connection`).
 Source: Redis `processMultibulkBuffer`, `processInlineBuffer`, `sdssplitargs`.
 """
@@ -20,13 +21,18 @@ import hiredis
 
 from .. import limits
 
-# What hiredis must not see: a count of five digits or more, for which it would allocate the list before its items
-# have come, and the types that it would return as if they were a request or a bulk string. (A value may begin
-# like this as well; then the scanner reads it, which is only slower.)
-_UNFIT: Final = re.compile(rb"\n(?:\*[0-9]{5}|[+=(%~>|])")
-_SENTINEL: Final = b"*0\r\n"  # parsed as an empty request if, and only if, the parser stands on a boundary
+# What hiredis must not see: a count for which it would allocate the list before its items have come. It may believe
+# that a header begins anywhere, because it does not look at the two bytes behind a bulk string.
+_HUGE: Final = re.compile(rb"\*[0-9]{5}")
+_LIST: Final = re.compile(rb"[|~>][0-9]+\r\n")
+_VERBATIM: Final = re.compile(rb"=[0-9]+\r\n")  # the only string that takes more than a bulk string
 _NUMBER: Final = re.compile(rb"(?:0|[1-9][0-9]{0,18})\Z")
-_LENGTHS: Final = {b"%d" % n: n for n in range(1025)}
+_SHORT: Final = 1024  # lengths up to here are looked up
+_LENGTHS: Final = {b"%d" % n: n for n in range(_SHORT + 1)}
+# What a word takes besides its bytes, and with them; what a count takes (a request without words is not for us here).
+_FRAME_BYTES: Final = [len(b"$%d\r\n\r\n" % n) for n in range(_SHORT + 1)]
+_BULK_BYTES: Final = [n + frame for n, frame in enumerate(_FRAME_BYTES)]
+_COUNT_BYTES: Final = [1 << 60, *(len(b"*%d\r\n" % n) for n in range(1, 10_000))]
 _HEADER_BYTES_MAX: Final = limits.INLINE_BYTES_MAX
 _STAR, _DOLLAR, _CR, _LF = 0x2A, 0x24, 0x0D, 0x0A
 
@@ -42,7 +48,9 @@ class ProtocolError(Exception):
 class RequestReader:
     """One connection's input, bounds in bytes. `trusted` lifts those for clients that have not logged in."""
 
-    __slots__ = ("_need", "_pending", "bulk_bytes_max", "query_bytes_max", "raw", "trusted")
+    __slots__ = (
+        "_left", "_need", "_pending", "_taken", "_words", "bulk_bytes_max", "query_bytes_max", "raw", "trusted",
+    )  # fmt: skip
 
     # One for all connections: between two chunks it always stands on a boundary and holds nothing.
     _parser = hiredis.Reader(notEnoughData=False)
@@ -52,13 +60,16 @@ class RequestReader:
         self.query_bytes_max = query_bytes_max
         self.trusted = trusted
         self.raw: bytes | None = None
-        self._pending = bytearray()  # of an unfinished request
+        self._words: list[bytes] = []  # of the request that has begun,
+        self._left = 0  # how many are still to come (0: none has begun),
+        self._taken = 0  # and their bytes so far
+        self._pending = bytearray()  # behind these words, or behind the last request
         self._need = 0  # bytes that must be pending before another attempt makes sense
 
     @property
     def buffered(self) -> int:
         """Bytes of an unfinished request."""
-        return len(self._pending)
+        return len(self._pending) + self._taken
 
     @property
     def waits(self) -> bool:
@@ -72,75 +83,105 @@ class RequestReader:
         """
         pending = self._pending
         self.raw = None
-        if self.trusted and 4 <= len(pending) + len(data) <= 2 * limits.READ_CHUNK_BYTES:
-            if pending:
-                data = bytes(pending) + data
-            requests = self._read_whole(data)
-            if requests is not None:
-                if pending:
-                    pending.clear()
-                    self._need = 0
-                self.raw = data
-                return requests
-            cut = data.rfind(b"\r\n*") + 2  # the last request may be unfinished; those before it need not wait
-            if cut > 2:
-                requests = self._read_whole(data[:cut])
-                if requests is not None:
-                    self._pending, self._need = bytearray(data[cut:]), 0
-                    return requests + self._scan()
-            self._pending = bytearray(data)
-        else:
+        size = len(pending) + len(data)
+        if size < self._need or self._left or not self.trusted or not 4 <= size <= 2 * limits.READ_CHUNK_BYTES:
             pending += data
-        return [] if len(self._pending) < self._need else self._scan()
+            return self._scan([])
+        if pending:
+            data = bytes(pending) + data
+        requests = _read_whole(data)
+        if requests is not None:
+            if pending:
+                pending.clear()
+                self._need = 0
+            self.raw = data
+            return requests
+        cut = data.rfind(b"\r\n*") + 2  # the last request may be unfinished; those before it need not wait
+        if cut > 2:
+            requests = _read_whole(data[:cut])
+            if requests is not None:
+                data = data[cut:]
+        self._pending, self._need = bytearray(data), 0
+        return self._scan(requests or [])
 
-    def _read_whole(self, data: bytes) -> list[list[bytes]] | None:
-        """The fast way; None if the chunk is anything but whole requests of bulk strings."""
-        if (
-            data[-1] != _LF
-            or data[0] != _STAR
-            or (data[2] != _CR and data.find(b"\r", 2, 6) < 0)
-            or _UNFIT.search(data)
-        ):
-            return None
-        reader = RequestReader._parser
-        try:
-            reader.feed(data)
-            first = reader.gets()
-            if not reader.has_data():  # nothing is left and nothing begun: a single request, the commonest chunk
-                b"".join(first)  # TypeError unless it is a list of bytes
-                return [first] if first else []
-            requests: list[list[bytes]] = [first, *iter(reader.gets, False)]
-            b"".join(chain.from_iterable(requests))
-            reader.feed(_SENTINEL)
-            if reader.gets() == [] and all(requests):
-                return requests
-        except (hiredis.ProtocolError, TypeError):
-            pass  # not an error yet: the scanner reads the same bytes again and says what is wrong
-        RequestReader._parser = hiredis.Reader(notEnoughData=False)
-        return None
-
-    def _scan(self) -> list[list[bytes]]:
-        scanner = _Scanner(self)
-        requests: list[list[bytes]] = []
-        data = bytes(self._pending)
-        at = 0
-        try:
-            while at < len(data):
-                request, after = scanner.request(data, at)
-                if after < 0:
-                    break
-                at = after
-                if request:
-                    requests.append(request)
-                    if not self.trusted:
-                        break  # it may be the log-in, which lifts the bounds for what follows
-        except _Refused as refused:
-            raise ProtocolError(str(refused), requests) from None
-        del self._pending[:at]
-        self._need = max(0, scanner.need - at)
-        if len(self._pending) > self.query_bytes_max:
+    def _scan(self, requests: list[list[bytes]]) -> list[list[bytes]]:
+        """`requests` and what can be read from the bytes that are pending, word by word."""
+        if len(self._pending) >= self._need:
+            try:
+                self._scan_words(requests)
+            except _Refused as refused:
+                raise ProtocolError(str(refused), requests) from None
+        if self.buffered > self.query_bytes_max:
             raise ProtocolError(QUERY_TOO_LARGE, requests)
         return requests
+
+    def _scan_words(self, requests: list[list[bytes]]) -> None:
+        """Append whole requests; keep the words of an unfinished one, and in `_need` how long to wait for the next."""
+        data = bytes(self._pending)
+        size = len(data)
+        words, left, taken = self._words, self._left, self._taken
+        at = need = 0
+        while at < size:
+            if left:
+                if data[at] != _DOLLAR:
+                    raise _Refused(f"expected '$', got '{_shown(data[at])}'")
+                end = _line_end(data, at, "too big bulk count string")
+                if end < 0:
+                    need = size - at + 1
+                    break
+                length = self._bulk_length(data[at + 1 : end], taken)
+                behind = end + 2 + length
+                if behind + 2 > size:
+                    need = behind + 2 - at
+                    break
+                words.append(data[end + 2 : behind])
+                taken += behind + 2 - at
+                at = behind + 2
+                left -= 1
+            elif data[at] == _STAR:
+                end = _line_end(data, at, "too big mbulk count string")
+                if end < 0:
+                    need = size - at + 1
+                    break
+                left = self._count(data[at + 1 : end])
+                at = end + 2
+            else:
+                end = _inline_end(data, at)
+                if end < 0:
+                    need = size - at + 1
+                    break
+                words = _inline_words(data, at, end)
+                at = end + 1
+            if words and not left:
+                requests.append(words)
+                words, taken = [], 0
+                if not self.trusted:
+                    break  # it may be the log-in, which lifts the bounds for what follows
+        self._words, self._left, self._taken, self._need = words, left, taken, need
+        del self._pending[:at]
+
+    def _count(self, raw: bytes) -> int:
+        if raw.startswith(b"-") and _NUMBER.match(raw[1:]) and raw != b"-0":
+            return 0  # Redis: a count of zero or less is an empty request
+        if not _NUMBER.match(raw) or int(raw) > limits.MULTIBULK_COUNT_MAX:
+            raise _Refused("invalid multibulk length")
+        count = int(raw)
+        if not self.trusted and count > limits.MULTIBULK_COUNT_MAX_UNAUTHENTICATED:
+            raise _Refused("unauthenticated multibulk length")
+        return count
+
+    def _bulk_length(self, raw: bytes, taken: int) -> int:
+        """What the header of a word announces, if the request, of which `taken` bytes have come, may hold it."""
+        length = _LENGTHS.get(raw, -1)
+        if length < 0 or not self.trusted:
+            if not _NUMBER.match(raw) or int(raw) > self.bulk_bytes_max:
+                raise _Refused("invalid bulk length")
+            length = int(raw)
+            if not self.trusted and length > limits.BULK_BYTES_MAX_UNAUTHENTICATED:
+                raise _Refused("unauthenticated bulk length")
+        if taken + length > limits.REQUEST_BYTES_MAX:
+            raise _Refused(f"too big request, more than {limits.REQUEST_BYTES_MAX} bytes")
+        return length
 
 
 QUERY_TOO_LARGE: Final = "query buffer limit exceeded"  # closed without a reply, as Redis does
@@ -150,88 +191,73 @@ class _Refused(Exception):
     """The text behind `Protocol error: `."""
 
 
-class _Scanner:
-    """The grammar, one request at a time, over bytes that may end anywhere."""
+def _read_whole(data: bytes) -> list[list[bytes]] | None:
+    """The fast way; None if the chunk is anything but whole requests of bulk strings (or might be: only slower).
 
-    __slots__ = ("bulk_max", "count_max", "need", "trusted")
+    What comes out is believed if it takes, as bulk strings, as many bytes as went in: a status or a number takes less.
+    """
+    if data[-1] != _LF or data[0] != _STAR or (data[2] != _CR and data.find(b"\r", 2, 6) < 0):
+        return None
+    if data.rfind(_STAR) > 0 and _HUGE.search(data):
+        return None
+    if (0x7C in data or 0x7E in data or 0x3E in data) and _LIST.search(data):
+        return None
+    if 0x3D in data and _VERBATIM.search(data):
+        return None
+    reader = RequestReader._parser
+    believed = False
+    try:
+        reader.feed(data)
+        first = reader.gets()
+        requests: list[list[bytes]] = [first]
+        if reader.has_data():
+            requests += iter(reader.gets, False)
+            believed = _size(requests) == len(data)
+        elif first:  # a single request, the commonest chunk
+            size = _COUNT_BYTES[len(first)] + len(b"".join(first))
+            for word in first:
+                size += _FRAME_BYTES[len(word)] if len(word) <= _SHORT else len(b"$%d\r\n\r\n" % len(word))
+            believed = size == len(data)
+        return requests if believed else None
+    except (hiredis.ProtocolError, TypeError, IndexError):
+        return None  # not an error yet: the scanner reads the same bytes again and says what is wrong
+    finally:
+        if not believed:
+            RequestReader._parser = hiredis.Reader(notEnoughData=False)
 
-    def __init__(self, bounds: RequestReader) -> None:
-        self.trusted = bounds.trusted
-        self.bulk_max = bounds.bulk_bytes_max
-        self.count_max = limits.MULTIBULK_COUNT_MAX
-        self.need = 0
 
-    def request(self, data: bytes, at: int) -> tuple[list[bytes] | None, int]:
-        """The request at `at` and the offset behind it; -1 if it is not whole (`need` says how long to wait)."""
-        if data[at] != _STAR:
-            return self._inline(data, at)
-        end = self._line_end(data, at, "too big mbulk count string")
-        if end < 0:
-            return None, -1
-        count = self._count(data[at + 1 : end])
-        at = end + 2
-        size = len(data)
-        words: list[bytes] = []
-        for _ in range(count):
-            end = self._line_end(data, at, "too big bulk count string")
-            if end < 0:
-                return None, -1
-            if data[at] != _DOLLAR:
-                raise _Refused(f"expected '$', got '{_shown(data[at])}'")
-            raw = data[at + 1 : end]
-            length = _LENGTHS.get(raw, -1)
-            if length < 0 or not self.trusted:
-                length = self._length(raw)
-            at = end + 2 + length
-            if at + 2 > size:
-                self.need = at + 2
-                return None, -1
-            words.append(data[end + 2 : at])
-            at += 2
-        return words, at
+def _size(requests: list[list[bytes]]) -> int:
+    """The bytes that requests of bulk strings take; TypeError if they are anything else."""
+    words = [*chain.from_iterable(requests)]
+    if {*map(type, words)} != {bytes}:
+        raise TypeError
+    counts = sum(map(_COUNT_BYTES.__getitem__, map(list.__len__, requests)))
+    try:
+        return counts + sum(map(_BULK_BYTES.__getitem__, map(len, words)))
+    except IndexError:
+        return counts + sum([len(b"$%d\r\n\r\n" % length) + length for length in map(len, words)])
 
-    def _line_end(self, data: bytes, at: int, too_long: str) -> int:
-        end = data.find(b"\r\n", at)
-        if end < 0:
-            if len(data) - at > _HEADER_BYTES_MAX:
-                raise _Refused(too_long)
-            if at < len(data) and data[at] not in (_STAR, _DOLLAR):
-                raise _Refused(f"expected '$', got '{_shown(data[at])}'")
-            self.need = len(data) + 1
-        return end
 
-    def _count(self, raw: bytes) -> int:
-        if raw.startswith(b"-") and _NUMBER.match(raw[1:]):
-            return 0  # Redis: a count of zero or less is an empty request
-        if not _NUMBER.match(raw) or int(raw) > self.count_max:
-            raise _Refused("invalid multibulk length")
-        count = int(raw)
-        if not self.trusted and count > limits.MULTIBULK_COUNT_MAX_UNAUTHENTICATED:
-            raise _Refused("unauthenticated multibulk length")
-        return count
+def _line_end(data: bytes, at: int, too_long: str) -> int:
+    """Where the header at `at` ends; -1 if its end has not come yet."""
+    end = data.find(b"\r\n", at)
+    if (end if end >= 0 else len(data)) - at > _HEADER_BYTES_MAX:
+        raise _Refused(too_long)
+    return end
 
-    def _length(self, raw: bytes) -> int:
-        if not _NUMBER.match(raw) or int(raw) > self.bulk_max:
-            raise _Refused("invalid bulk length")
-        length = int(raw)
-        if not self.trusted and length > limits.BULK_BYTES_MAX_UNAUTHENTICATED:
-            raise _Refused("unauthenticated bulk length")
-        return length
 
-    def _inline(self, data: bytes, at: int) -> tuple[list[bytes] | None, int]:
-        end = data.find(b"\n", at)
-        if end < 0:
-            if len(data) - at > limits.INLINE_BYTES_MAX:
-                raise _Refused("too big inline request")
-            self.need = len(data) + 1
-            return None, -1
-        if end - at > limits.INLINE_BYTES_MAX:
-            raise _Refused("too big inline request")
-        line = data[at : end - 1 if end > at and data[end - 1] == _CR else end]
-        words = split_words(line)
-        if words is None:
-            raise _Refused("unbalanced quotes in request")
-        return words, end + 1
+def _inline_end(data: bytes, at: int) -> int:
+    end = data.find(b"\n", at)
+    if (end if end >= 0 else len(data)) - at > limits.INLINE_BYTES_MAX:
+        raise _Refused("too big inline request")
+    return end
+
+
+def _inline_words(data: bytes, at: int, end: int) -> list[bytes]:
+    words = split_words(data[at : end - 1 if end > at and data[end - 1] == _CR else end])
+    if words is None:
+        raise _Refused("unbalanced quotes in request")
+    return words
 
 
 def _shown(byte: int) -> str:
@@ -239,13 +265,17 @@ def _shown(byte: int) -> str:
 
 
 _ESCAPES: Final = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}
-_BLANKS: Final = b" \t\n\r\v\f\0"
+_BLANKS: Final = b" \t\n\r\v\f\0"  # between words; two of them do not end a word
+_ENDS: Final = b" \t\n\r\0"
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{2}")
 
 
 def split_words(line: bytes) -> list[bytes] | None:
-    """Words of a line with Redis's quoting; None if quotes are unbalanced or a closing quote touches a word."""
-    if b'"' not in line and b"'" not in line:
+    """Words of a line with Redis's quoting; None if quotes are unbalanced or a closing quote touches a word.
+
+    A NUL counts as a blank; Redis would wait for the line's end behind it until its buffer is full.
+    """
+    if not (b'"' in line or b"'" in line or b"\v" in line or b"\f" in line):
         return line.replace(b"\0", b" ").split()
     words: list[bytes] = []
     at, size = 0, len(line)
@@ -255,7 +285,7 @@ def split_words(line: bytes) -> list[bytes] | None:
         if at >= size:
             return words
         word = bytearray()
-        while at < size and line[at] not in _BLANKS:
+        while at < size and line[at] not in _ENDS:
             quote = line[at]
             if quote == 0x22 or quote == 0x27:
                 at = _quoted(line, at + 1, quote, word)

@@ -1,13 +1,12 @@
 """The whole state as a sequence of plain objects, and back: what a snapshot holds.
 
-Promise: `load` of everything that `dump` yields makes an equal state machine. Each object is small enough to be
+Promise: `load` of everything that `dump` yields makes an equal state machine, with as many databases. Each object is small enough to be
 handled in one go (about a thousand keys or a few MiB). Not here: files (`storage.snapshot`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Final
 
 from .keyspace import Database
@@ -26,9 +25,8 @@ def dump(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
         for keys, items in _chunks(db):
             yield ITEMS, [number, keys, items]
         for kind, table in ((EXPIRES, db.expires), (FLAGS, db.flags)):
-            pairs = iter(table.items())
-            while some := list(islice(pairs, CHUNK_KEYS)):
-                yield kind, [number, [k for k, _ in some], [v for _, v in some]]
+            for keys, numbers in _numbers(table):
+                yield kind, [number, keys, numbers]
 
 
 def _chunks(db: Database) -> Iterator[tuple[list[bytes], list[bytes]]]:
@@ -47,13 +45,36 @@ def _chunks(db: Database) -> Iterator[tuple[list[bytes], list[bytes]]]:
         yield keys, values
 
 
+def _numbers(table: dict[bytes, int]) -> Iterator[tuple[list[bytes], list[int]]]:
+    """As `_chunks`: a client may give keys names as long as values."""
+    keys: list[bytes] = []
+    size = 0
+    for key in table:
+        keys.append(key)
+        size += len(key)
+        if len(keys) >= CHUNK_KEYS or size >= CHUNK_BYTES:
+            yield keys, [table[k] for k in keys]
+            keys, size = [], 0
+    if keys:
+        yield keys, [table[k] for k in keys]
+
+
+class TooFewDatabases(ValueError):
+    """The state has `needed` databases, the machine may have fewer."""
+
+    def __init__(self, needed: int, allowed: int) -> None:
+        super().__init__(f"the data has {needed} databases, `databases` allows {allowed}")
+        self.needed, self.allowed = needed, allowed
+
+
 def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
     """One object of `dump`, into a machine that has been empty before the first."""
     world = machine.world
     if kind == META:
         applied, time_ms, world.top_version, world.deleted_version, databases = obj
         if databases > len(world.databases):
-            raise ValueError(f"the data has {databases} databases, `databases` allows {len(world.databases)}")
+            raise TooFewDatabases(databases, len(world.databases))
+        machine.resize(databases)
         machine.seek(applied, time_ms)
         return
     db = world.databases[obj[0]]

@@ -179,13 +179,18 @@ class Database:
         self.floor = 0
 
     def release(self, limit: int) -> bool:
-        """Free about `limit` keys of a cleared database; True when nothing is left. Its indexes no longer hold."""
-        for table in (self.items, self.expires, self.flags):
-            for _ in range(min(limit, len(table))):
-                table.popitem()
+        """Free about `limit` keys of a cleared database; True when nothing is left. Its indexes no longer hold.
+
+        The items go last and in the order in which they came: in the order of the indexes, which is random, every
+        arena of the allocator would become empty at the very end and go back to the system in one long pause.
+        """
         self._release_wheel(limit)
         self._release_buckets(limit)
-        return not (self.items or self.expires or self.flags or self._wheel or self._slots or self._buckets)
+        for table in (self.expires, self.flags):
+            _pop_items(table, limit)
+        if not (self.expires or self.flags or self._wheel or self._slots or self._buckets):
+            _pop_items(self.items, limit)
+        return not (self.items or self._buckets)
 
     def _release_wheel(self, limit: int) -> None:
         for _ in range(min(limit, len(self._slots))):
@@ -200,8 +205,13 @@ class Database:
             limit -= 1
 
     def _release_buckets(self, limit: int) -> None:
-        """A key's memory goes with the last bucket that names it; an empty bucket takes a sixteenth of its time."""
+        """An empty bucket costs a sixteenth of what a key does."""
         buckets, budget = self._buckets, 16 * limit
         while buckets and budget > 0:
             bucket = buckets.pop()
             budget -= 16 * len(bucket) if bucket else 1
+
+
+def _pop_items(table: dict[bytes, int] | dict[bytes, Item], limit: int) -> None:
+    for _ in range(min(limit, len(table))):
+        table.popitem()

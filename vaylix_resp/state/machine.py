@@ -55,7 +55,6 @@ class World:
         self.deleted_version = 0  # the highest version of any key that is gone: a new key starts above it
         self.views = [ReadView(self, n) for n in range(databases)]
         self.transactions = [WriteTx(self, n) for n in range(databases)]
-
         self.rng = rng  # for reads only: what an entry does is decided by its seed
         self.hits = self.misses = self.expired = 0
         self.events: list[Event] | None = None  # keyspace events, while anyone has asked for them
@@ -112,6 +111,17 @@ class StateMachine:
     def read_at(self, now_ms: int) -> None:
         """Set the time by which reads hide expired keys; never before what the log has already seen."""
         self.world.now_ms = now_ms if now_ms > self.time_ms else self.time_ms
+
+    def resize(self, databases: int) -> None:
+        """Have so many databases from here on; those that go are empty. (How many there are decides what MOVE means.)"""
+        world = self.world
+        assert not any(db.items for db in world.databases[databases:]), databases
+        for of_each in (world.databases, world.views, world.transactions):
+            del of_each[databases:]
+        for number in range(len(world.databases), databases):
+            world.databases.append(Database())
+            world.views.append(ReadView(world, number))
+            world.transactions.append(WriteTx(world, number))
 
     def seek(self, sequence: int, timestamp_ms: int) -> None:
         """Continue behind a snapshot: the state of entry `sequence` has been loaded."""

@@ -5,6 +5,7 @@
     box.now += 1000               time passes
     box.db(1)                     a view of what is there
     box.listen(); box.events      keyspace events since the last look
+    box.refused                   whether `check` has kept the last request out of the log
 
 Every write goes through the machine as an entry. On the way the box checks what every handler promises: what
 `check` refuses the handler refuses with the same words, and a request that was refused has changed nothing.
@@ -45,6 +46,7 @@ class Box:
         self.machine = StateMachine(table, databases, rng=Random(seed))
         self.machine.on_bug = _raise
         self.now = START_MS
+        self.refused = False
         self.seed = seed
 
     def __call__(self, *words: bytes | str, db: int = 0) -> Any:
@@ -74,6 +76,7 @@ class Box:
                 spec.check(argv)
             except CommandError as refused:
                 refusal = refused
+        self.refused = refusal is not None
         before = self.contents()
         self.machine.begin_batch(self.now, self.seed)
         reply = self.machine.apply(in_database(db, (argv[0].upper(), *argv[1:])))

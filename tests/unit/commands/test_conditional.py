@@ -1,4 +1,4 @@
-"""Conditional writes: the grammar's table, what each condition says of each state, and the commands around it."""
+"""Conditional writes: the grammar, what each condition says of each state, and the commands around it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from vaylix_resp.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from vaylix_resp.resp.reply import OK
 
 # Digests that Redis's own tests name: XXH3-64, leading zeros kept.
-ZEROS_IN_FRONT = "v8lf0c11xh8ymlqztfd3eeq16kfn4sspw7fqmnuuq3k3t75em5wdizgcdw7uc26nnf961u2jkfzkjytls2kwlj7626sd"
+ZEROS_IN_FRONT = (
+    "v8lf0c11xh8ymlqztfd3eeq16kfn4sspw7fqmnuuq3k3t75em5wdizgcdw7uc26nnf961u2jkfzkjytls2kwlj7626sd"
+)
 DIGEST_OF_A = "e6c632b61e964e1f"
 DIGEST_OF_B = "4b6f4e8f1d5f6b0a"  # of nothing in these tests
 
@@ -70,9 +72,9 @@ def test_version_0_means_missing_also_when_it_has_expired(box: Any) -> None:
 
 
 WORDS = {
-    "NX": "condition", "XX": "condition", "IFEQ a": "condition", "IFNE a": "condition", "IFDEQ a": "condition",
-    "IFDNE a": "condition", "IF VERSION 1": "condition", "EX 1": "expiry", "PX 1": "expiry", "EXAT 1": "expiry",
-    "PXAT 1": "expiry", "KEEPTTL": "expiry", "GET": "get",
+    "NX": "condition", "XX": "condition", "IFEQ a": "condition", "IFNE a": "condition",
+    "IFDEQ a": "condition", "IFDNE a": "condition", "IF VERSION 1": "condition", "EX 1": "expiry",
+    "PX 1": "expiry", "EXAT 1": "expiry", "PXAT 1": "expiry", "KEEPTTL": "expiry", "GET": "get",
 }  # fmt: skip
 
 
@@ -129,6 +131,7 @@ def test_a_word_may_be_repeated() -> None:
 def test_refusals(box: Any, line: str, text: str) -> None:
     box("SET", "k", "a")
     assert box(*line.split()) == text
+    assert box.refused is (text != BAD_DIGEST)
 
 
 def test_a_digest_is_looked_at_only_when_it_is_compared(box: Any) -> None:

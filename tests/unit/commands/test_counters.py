@@ -59,13 +59,18 @@ def test_sum(box: Any, before: bytes | None, request_words: tuple[str, ...], rep
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b" 1", b"1 ", b"+1", b"01", b"-0", b"1.0", b"0x1", b"1_0", b"\xd9\xa1", b"1" * 20, b"9" * 5000, b"-", b"\0"],
-)
+    [
+        b"", b" 1", b"1 ", b"+1", b"01", b"00", b"-0", b"-01", b"1.0", b"0x1", b"1_0", b"\xd9\xa1", b"9" * 19,
+        b"-9223372036854775809", b"1" * 20, b"9" * 5000, b"-", b"\0",
+    ],
+)  # fmt: skip
 def test_what_is_no_integer(box: Any, text: bytes) -> None:
     box("SET", "k", text)
     for name in ("INCR", "DECR"):
         assert box(name, "k") == NOT_AN_INTEGER
-    assert box("INCRBY", "k", text) == NOT_AN_INTEGER
+    assert not box.refused
+    assert box("INCRBY", "k", text) == box("DECRBY", "k", text) == NOT_AN_INTEGER
+    assert box.refused
 
 
 @given(start=st.integers(INT64_MIN, INT64_MAX), amount=st.integers(INT64_MIN, INT64_MAX))
@@ -83,6 +88,12 @@ def test_expiry_and_flags_stay(box: Any) -> None:
         box(*request_words)
         assert box.db().expiry(b"k") == box.now + 10_000
         assert box.db().flags(b"k") == 9
+
+
+@pytest.mark.parametrize("line", ["INCRBYFLOAT k abc", "INCRBYFLOAT k nan", f"DECRBY k {INT64_MIN}"])
+def test_what_needs_no_state_is_refused_before_the_log(box: Any, line: str) -> None:
+    box(*line.split())
+    assert box.refused
 
 
 def test_an_expired_counter_starts_again(box: Any) -> None:

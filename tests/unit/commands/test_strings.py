@@ -1,4 +1,4 @@
-"""Strings: what each command answers, leaves behind and tells the listeners; times and sizes at their edges."""
+"""Strings: what each command answers, leaves behind and tells listeners; times and sizes at their edges."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ ANSWERS: list[tuple[str, str, Any, bytes | None, str]] = [
     ("SET k old", "GETEX k", b"old", b"old", ""),
     ("SET k old", "GETEX k PX 10", b"old", b"old", "g expire k"),
     ("SET k old", "GETEX k PXAT 1", b"old", None, "g del k"),
+    ("SET k old", f"GETEX k PXAT {NOW}", b"old", None, "g del k"),
+    ("SET k old", f"GETEX k PXAT {NOW + 1}", b"old", b"old", "g expire k"),
     ("SET k old", "GETEX k PERSIST", b"old", b"old", ""),
     ("SET k old EX 10", "GETEX k PERSIST", b"old", b"old", "g persist k"),
     ("SET k 1", "MGET k x k", [b"1", None, b"1"], b"1", "m keymiss x"),
@@ -123,6 +125,13 @@ def test_refusals_change_nothing(box: Any, line: str, text: str) -> None:
     assert [key for _, key in box.contents()] == [b"old"]
 
 
+@pytest.mark.parametrize("line", [line for line, _ in REFUSED if line.split()[0] not in ("LCS", "GETRANGE")])
+def test_what_needs_no_state_is_refused_before_the_log(box: Any, line: str) -> None:
+    box(*words(line))
+    too_late = f"EX {INT64_MAX // 1000}" in line or f"PX {INT64_MAX}" in line  # only from now on
+    assert box.refused is not (too_late or line == "GETEX old EX 0")
+
+
 def test_a_time_is_not_read_for_a_key_that_is_not_there(box: Any) -> None:
     assert box("GETEX", "missing", "EX", "x") is None
 
@@ -161,7 +170,9 @@ def test_expiry(box: Any, line: str, expiry: int | None) -> None:
     assert box.db().expiry(b"k") == expiry
 
 
-@pytest.mark.parametrize("line", ["SET k v KEEPTTL", "APPEND k v", "SETRANGE k 0 v", "SETNX k v", "MSETNX k v"])
+@pytest.mark.parametrize(
+    "line", ["SET k v KEEPTTL", "APPEND k v", "SETRANGE k 0 v", "SETNX k v", "MSETNX k v"]
+)
 def test_what_has_expired_is_gone_for_every_write(box: Any, line: str) -> None:
     box("SET", "k", "old", "PX", "5")
     box.now += 5

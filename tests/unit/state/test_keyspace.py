@@ -240,8 +240,19 @@ def test_release_takes_steps_of_bounded_size():
     for n in range(1000):
         db.set_expiry(b"key:%d" % n, 5_000_000)
     old = db.clear()
-    sizes = [len(old.items)]
+    sizes = [1000]
     while not old.release(100):
         sizes.append(len(old.items))
-    assert sizes[:11] == list(range(1000, -1, -100))
+    assert max(before - after for before, after in zip(sizes, sizes[1:], strict=False)) == 100
+    assert len(sizes) < 70
+    assert not old.expires and not old.flags and not old._wheel and not old._slots
     assert not db.items and not db.expires and db.expires_sum == 0
+
+
+def test_release_gives_memory_back_in_the_order_in_which_it_was_taken():
+    """Else the allocator could give it back to the system only at the end, all at once."""
+    old = filled(100).clear()
+    while len(old.items) == 100:
+        old.release(10)
+    assert list(old.items) == [b"key:%d" % n for n in range(90)]
+    assert not old._buckets
