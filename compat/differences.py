@@ -137,8 +137,8 @@ DIFFERENCES: dict[str, Difference] = {
     "limits": Difference(
         Kind.DIFFERENT,
         (),
-        "Bounds that Redis leaves off or wide are on: `client-query-buffer-limit` 128 MiB,"
-        " `client-output-buffer-limit normal` 128 MiB, `maxmemory-clients` 512 MiB.",
+        "Bounds that Redis leaves off or wide are on from the start: `client-query-buffer-limit`,"
+        " `client-output-buffer-limit` for normal clients, `maxmemory-clients`.",
     ),
     "types": Difference(
         Kind.DIFFERENT,

@@ -114,7 +114,7 @@ class Generator:
             return [*words[:place], *words[place : place + 1], *words[place:]]
         if kind == 2:
             return [*words[:place], self.material.pick((b"x", b"EX", b"GET", b"")), *words[place:]]
-        if kind == 3 and place + 1 < len(words):
+        if kind == 3 and place + 1 < len(words) and words[0] not in (b"SETEX", b"PSETEX"):  # 7 is a value, but no time
             words[place], words[place + 1] = words[place + 1], words[place]
             return words
         odd = b"abc" if words[0] == b"RESTORE" else self.material.pick(ODD_NUMBERS)  # differences.py: restore-overflow

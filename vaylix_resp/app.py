@@ -184,14 +184,14 @@ class App:
     async def _finish(
         self, code: int, shared: Shared, store: Store, node: Node, commit: GroupCommit, checkpoint: Checkpoint
     ) -> int:
-        """Everything that was asked for is on disk and answered before clients are let go."""
+        """Everything that has been executed is on disk and answered before clients are let go."""
         log.notice("stopping")
+        for client in shared.clients:  # first of all: busy clients would never let the log come to rest
+            client.close_after_reply()
         await checkpoint.cancel()
         while not commit.idle:
             await asyncio.sleep(0.001)
         commit.close()
-        for client in shared.clients:
-            client.close_after_reply()
         await asyncio.sleep(0)
         if node.failure is not None:
             store.abandon()

@@ -14,11 +14,11 @@ MULTIBULK_COUNT_MAX_UNAUTHENTICATED = 10  # before AUTH nobody needs more (HELLO
 BULK_BYTES_MAX_UNAUTHENTICATED = 16 * KIB
 VALUE_BYTES_MAX = 64 * MIB  # one value; bounds an entry, hence a batch, hence the wait for its fsync
 REQUEST_BYTES_MAX = VALUE_BYTES_MAX + MIB // 2  # all words of one request (an MSET): one value and what names it
-TRANSACTION_BYTES_MAX = 16 * MIB  # what one MULTI may queue
+TRANSACTION_BYTES_MAX = 16 * MIB  # what one MULTI may queue, encoded; as much again may be watched
 
 # What the server gathers for a client.
 OUTPUT_PAUSE_BYTES = 1 * MIB  # a reader slower than this is no longer read from
-BACKLOG_REQUESTS_MAX = 4096  # parsed requests waiting behind a blocked one before reading stops
+BACKLOG_BYTES_MAX = 1 * MIB  # of requests that wait, or whose replies do, before reading stops
 READ_CHUNK_BYTES = 64 * KIB  # hiredis is fed at most this much at once: feeding it hundreds of MiB is quadratic
 
 # What one client, or all of them, may have the server remember.
@@ -29,7 +29,9 @@ MONITOR_LINE_BYTES_MAX = 1 * MIB  # of one request; escaping 64 MiB for a monito
 
 # The log.
 BATCH_BYTES_MAX = 32 * MIB  # what one fsync covers; bounds the wait of its last writer
-BATCH_BODY_BYTES_MAX = BATCH_BYTES_MAX + VALUE_BYTES_MAX + MIB  # the batch was nearly full when the largest entry came
+ENTRY_BYTES_MAX = VALUE_BYTES_MAX + MIB  # one operation, encoded
+ROW_BYTES_MAX = MIB  # requests that join a batch in one go; what is more joins one by one
+BATCH_BODY_BYTES_MAX = BATCH_BYTES_MAX + ENTRY_BYTES_MAX  # the batch was nearly full when the largest entry came
 
-assert BATCH_BYTES_MAX + REQUEST_BYTES_MAX < BATCH_BODY_BYTES_MAX, "the largest entry fits a batch that is nearly full"
-assert TRANSACTION_BYTES_MAX <= BATCH_BYTES_MAX, "a transaction is one entry, in one batch"
+assert max(ROW_BYTES_MAX, REQUEST_BYTES_MAX) < ENTRY_BYTES_MAX, "a batch that is not full has room for one"
+assert 2 * TRANSACTION_BYTES_MAX < ENTRY_BYTES_MAX, "a transaction and all that it watched are one entry"

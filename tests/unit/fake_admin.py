@@ -17,7 +17,6 @@ from vaylix_resp.commands.ports import Later
 from vaylix_resp.commands.registry import COMMANDS, apply_table
 from vaylix_resp.errors import CommandError
 from vaylix_resp.observability.latency import LatencyMonitor
-from vaylix_resp.observability.metrics import Stats
 from vaylix_resp.observability.process import CpuSeconds, Memory
 from vaylix_resp.observability.slowlog import SlowLog
 from vaylix_resp.resp.reply import OK
@@ -86,7 +85,7 @@ class FakeAdmin(FakeServer):
         self.clock.wall_us = lambda: int(self.clock.seconds * 1_000_000)
         self.commands = COMMANDS
         self.machine = StateMachine(apply_table(), databases, rng=Random(1))
-        self.stats, self.process = Stats(), FakeProcess()
+        self.process = FakeProcess()
         self.slowlog, self.latency = SlowLog(self.settings), LatencyMonitor(self.settings)
         self.run_id, self.started, self.config_file = "ab" * 20, self.clock.now(), None
         self.active_expire = True

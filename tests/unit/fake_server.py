@@ -10,6 +10,7 @@ from importlib import import_module
 from vaylix_resp.commands.spec import DECLARED
 from vaylix_resp.config import Settings
 from vaylix_resp.errors import CommandError
+from vaylix_resp.observability.metrics import Stats
 from vaylix_resp.resp.reply import NO_REPLY
 from vaylix_resp.resp.writer import encode
 from vaylix_resp.server.clients import Clients
@@ -44,6 +45,7 @@ class FakeServer:
         self.pubsub = Hub(self.clients)
         self.tracking = TrackingTable(self.clients, self.settings)
         self.monitors = Monitors()
+        self.stats = Stats()
         self.refreshed = 0
 
     def refresh(self):
@@ -105,6 +107,8 @@ class FakeClient(Session):
             spec = DECLARED.get(f"{name}|{argv[1].decode(errors='replace').lower()}", spec)
         if not spec.arity_ok(len(argv)):
             return f"arity of {spec.name}"
+        if spec.forbidden is not None and (forbidden := spec.forbidden(self)) is not None:
+            return forbidden.text
         try:
             return spec.handler(self, argv)
         except CommandError as refused:

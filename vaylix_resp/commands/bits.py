@@ -2,7 +2,7 @@
 
 No loop here runs once per bit or per byte: counting, searching and combining work on blocks in C, and a field
 is cut out of the few bytes it lies in. Setting a bit copies the value, which is one immutable object.
-BITCOUNT and BITPOS refuse wrong arguments for a missing key too, as Redis 7.2 does (7.0 answered 0).
+As in Redis before 8.0, BITCOUNT and BITPOS look at their range only once there is a string to count in.
 """
 
 from __future__ import annotations
@@ -129,13 +129,15 @@ def _first(item: Item, first: int, behind: int, bit: int) -> int:
 )  # fmt: skip
 def bitcount(view: ReadView, argv: Argv) -> Any:
     """Count the bits that are set, in the whole string or in a range of it."""
+    item = view.lookup(argv[1])
+    if item is None:
+        return 0
     if len(argv) not in (2, 4, 5):
         raise CommandError(SYNTAX)
     start, end = (integer(argv[2]), integer(argv[3])) if len(argv) > 2 else (0, -1)
+    if start < 0 and end < 0 and start > end:
+        return 0  # whatever the unit
     in_bits = len(argv) == 5 and _in_bits(argv[4])
-    item = view.lookup(argv[1])
-    if item is None or (start < 0 and end < 0 and start > end):
-        return 0
     first, behind = _bit_range(start, end, len(item) - VERSION_BYTES, in_bits)
     return _count(item, first, behind) if first < behind else 0
 
@@ -150,14 +152,14 @@ def bitpos(view: ReadView, argv: Argv) -> Any:
     bit = integer(argv[2])
     if bit not in (0, 1):
         raise CommandError("ERR The bit argument must be 1 or 0.")
+    item = view.lookup(argv[1])
+    if item is None:  # an endless row of zeros
+        return -1 if bit else 0
     if len(argv) > 6:
         raise CommandError(SYNTAX)
     start = integer(argv[3]) if len(argv) > 3 else 0
     in_bits = len(argv) == 6 and _in_bits(argv[5])
     end = integer(argv[4]) if len(argv) > 4 else -1
-    item = view.lookup(argv[1])
-    if item is None:  # an endless row of zeros
-        return -1 if bit else 0
     first, behind = _bit_range(start, end, len(item) - VERSION_BYTES, in_bits)
     if first >= behind:
         return -1
@@ -255,6 +257,20 @@ def _bitfield_steps(argv: Argv) -> list[_Operation]:
     return steps
 
 
+def _bitfield_flags(argv: Argv) -> str:
+    """Only GET and OVERFLOW leave the value alone; whatever else there is may be a write."""
+    at = 2
+    while at < len(argv):
+        word, rest = argv[at].upper(), len(argv) - at - 1
+        if word == b"GET" and rest >= 2:
+            at += 3
+        elif word == b"OVERFLOW" and rest >= 1:
+            at += 2
+        else:
+            return "RW access update"
+    return "RO access"
+
+
 def _field_type(raw: bytes) -> tuple[bool, int]:
     signed = raw.startswith(b"i")
     bits = parse_int(raw[1:]) if signed or raw.startswith(b"u") else None
@@ -298,6 +314,7 @@ def _fitted(number: int, step: _Operation) -> int | None:
     "BITFIELD", arity=-2, kind=Kind.WRITE, flags="write denyoom", group="bitmap", since="3.2.0",
     keys=KeySpec(
         "RW access update variable_flags",
+        varying=_bitfield_flags,
         notes="This command allows both access and modification of the key",
     ),
     check=_bitfield_steps,

@@ -63,6 +63,7 @@ def right_password(client: Client, user: bytes, password: bytes) -> bool:
 
 def _log_in(client: Client, user: bytes, password: bytes) -> None:
     if not right_password(client, user, password):
+        client.server.stats.acl_access_denied_auth += 1
         raise CommandError(WRONG_PASS)
     client.user = "default"
     client.authenticated = True

@@ -41,14 +41,16 @@ def _allowed(client: Client) -> bool:
     return setting == "yes" or (setting == "local" and _is_local(client))
 
 
+def _forbidden(client: Client) -> CommandError | None:
+    return None if _allowed(client) else CommandError(REFUSED)
+
+
 @command(
     "DEBUG", arity=-2, kind=Kind.SESSION, flags="admin noscript loading stale", group="server",
-    complexity="Depends on subcommand.", doc_flags=("syscmd",),
+    complexity="Depends on subcommand.", doc_flags=("syscmd",), forbidden=_forbidden,
 )  # fmt: skip
 def debug(client: Client, argv: Argv) -> Reply:
     """Tools for tests; off unless enable-debug-command allows them."""
-    if not _allowed(client):
-        raise CommandError(REFUSED)
     found = _SUBCOMMANDS.get(argv[1].upper())
     if found is None or not found[0] <= len(argv) <= found[1]:
         raise subcommand_syntax(argv)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final
 
-from ..errors import SYNTAX, CommandError, error, printable
+from ..errors import SYNTAX, CommandError, error
 from ..resp.reply import Reply, SetOf, Simple, Wire
 from ..resp.writer import encode
 from . import glob, syntax
@@ -217,8 +217,6 @@ def _keys(client: Client, request: Argv) -> list[tuple[bytes, str]]:
 )  # fmt: skip
 def command_(client: Client, argv: Argv) -> Reply:
     """All commands: arity, flags, keys, categories."""
-    if len(argv) > 1:  # a word that is none of the subcommands below
-        raise error(f"unknown subcommand '{printable(argv[1])}'. Try COMMAND HELP.")
     return _describe_all(client)
 
 

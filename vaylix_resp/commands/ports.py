@@ -94,6 +94,7 @@ class Client(Protocol):
     multi: Any  # server.transaction.Queue while in MULTI, else None
     in_block: bool  # EXEC is executing a session command of the block: `run_queued`
     watched: dict[tuple[int, bytes], int]  # (db, key) -> version seen
+    watched_bytes: int  # what they cost
     dirty: bool  # a watched key has changed here
     channels: dict[bytes, None]  # subscriptions, in the order made; managed by the pub/sub hub
     patterns: dict[bytes, None]
@@ -123,6 +124,9 @@ class Client(Protocol):
 
     def fresh(self) -> None:
         """What RESET leaves: the state of a new connection. Subscriptions, tracking and MONITOR are left first."""
+
+    def refresh(self) -> None:
+        """Log-in, subscriptions or anything else that decides how requests are executed has changed."""
 
     def submit(
         self, operation: Sequence[bytes] | None, finish: Callable[[Any], Reply], *, barrier: bool

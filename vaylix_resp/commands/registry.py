@@ -67,6 +67,16 @@ def apply_table() -> dict[bytes, Callable[..., Any]]:
     return table
 
 
+def row_table() -> dict[bytes, Callable[..., Any]]:
+    """The state machine's row handlers, by the names that `apply_table` has for the same commands."""
+    return {
+        name: spec.row
+        for spec in COMMANDS.values()
+        if spec.kind is Kind.WRITE and spec.row is not None
+        for name in (spec.name.upper().encode(), spec.name.encode())
+    }
+
+
 def _router(spec: CommandSpec) -> Callable[..., Any] | None:
     """A container's subcommands on data, behind one name."""
     on_data = {

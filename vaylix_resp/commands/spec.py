@@ -18,6 +18,7 @@ from ..errors import SYNTAX, CommandError
 
 Argv = Sequence[bytes]
 Check = Callable[[Argv], Any]
+Row = Callable[[Any, Sequence[Argv]], list[Any] | None]
 
 
 class Kind(IntEnum):
@@ -63,6 +64,10 @@ class KeySpec:
     first: int = 1
     unknown: bool = False  # COMMAND INFO cannot say where; a subclass may still find them
     notes: str = ""
+    varying: Callable[[Argv], str] | None = None  # with variable_flags: what a request really does with the key
+
+    def flags_of(self, argv: Argv) -> str:
+        return self.flags if self.varying is None else self.varying(argv)
 
     def positions(self, argv: Argv) -> list[int]:
         """Indexes into argv; SYNTAX if a key count is no number or too large."""
@@ -116,6 +121,8 @@ class CommandSpec:
     tips: tuple[str, ...] = ()
     check: Check | None = None  # raises CommandError for what needs no state; called before a write is logged
     plain: int = 0  # requests of at most this many words need no `check`
+    forbidden: Callable[[Any], CommandError | None] | None = None  # asked with the client before queueing or running
+    row: Row | None = None  # the handler for many requests at once; returns None where it cannot be used just now
     subcommands: dict[str, CommandSpec] = field(default_factory=dict)
     doc_flags: tuple[str, ...] = ()
     deprecated_since: str = ""
@@ -126,8 +133,8 @@ class CommandSpec:
         return words == self.arity if self.arity >= 0 else words >= -self.arity
 
     def keys_of(self, argv: Argv) -> list[tuple[bytes, str]]:
-        """(key, flags of its specification) for each key in the request, in order."""
-        return [(argv[at], spec.flags) for spec in self.keys for at in spec.positions(argv)]
+        """(key, what this request does with it) for each key in the request, in order."""
+        return [(argv[at], spec.flags_of(argv)) for spec in self.keys for at in spec.positions(argv)]
 
 
 DECLARED: dict[str, CommandSpec] = {}

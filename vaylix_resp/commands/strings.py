@@ -8,6 +8,7 @@ Not here: conditions and expiry words (`conditional`), numbers (`counters`), bit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ..errors import SYNTAX, CommandError, wrong_arity
@@ -31,12 +32,25 @@ def ensure_size(length: int) -> None:
         raise CommandError(TOO_LARGE)
 
 
+def get_row(view: ReadView, row: Sequence[Argv]) -> list[bytes] | None:
+    return view.strings([argv[1] for argv in row])
+
+
 @command(
-    "GET", arity=2, kind=Kind.READ, flags="readonly fast", group="string", keys=READ_KEY, syntax="key"
+    "GET", arity=2, kind=Kind.READ, flags="readonly fast", group="string", keys=READ_KEY, syntax="key", row=get_row
 )
 def get(view: ReadView, argv: Argv) -> Any:
     """Return the string at a key."""
     return view.string(argv[1])
+
+
+def _set_flags(argv: Argv) -> str:
+    """With GET it also tells what was there. Whether GET is an option or an operand is not looked at, as in Redis."""
+    return "RW access update" if any(word.upper() == b"GET" for word in argv[3:]) else "OW update"
+
+
+def set_row(tx: WriteTx, row: Sequence[Argv]) -> list[Any] | None:
+    return [OK] * len(row) if max(map(len, row)) == 3 and tx.put_row(row) else None
 
 
 def _check_set(argv: Argv) -> None:
@@ -47,9 +61,10 @@ def _check_set(argv: Argv) -> None:
 @command(
     "SET", arity=-3, kind=Kind.WRITE, flags="write denyoom", group="string",
     keys=KeySpec(
-        "RW access update variable_flags", notes="RW and ACCESS due to the optional `GET` argument"
+        "RW access update variable_flags", varying=_set_flags,
+        notes="RW and ACCESS due to the optional `GET` argument",
     ),
-    check=_check_set, plain=3,
+    check=_check_set, plain=3, row=set_row,
     syntax="key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | "
     "IFDNE ifdne-digest | IF VERSION version] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | "
     "PXAT unix-time-milliseconds | KEEPTTL]",

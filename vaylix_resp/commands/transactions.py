@@ -9,25 +9,29 @@ Not here: what may be queued (`server.gate`), who appends the entry (`Client.sub
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..errors import EXEC_ABORT, CommandError, error
 from ..limits import TRANSACTION_BYTES_MAX
 from ..resp.reply import NULL_ARRAY, OK, Reply
+from .arguments import parse_int
 from .operations import transaction
 from .ports import Client
 from .spec import Argv, CommandSpec, KeySpec, Kind, command
+
+WORD_BYTES: Final = 16  # a word in the log besides itself, or more: `$65536` and two line ends
+WATCH_BYTES: Final = 256  # what a watched key costs besides its name, here and in the log
 
 
 class Queue:
     """What a session has queued since MULTI. `db` follows SELECTs inside the block."""
 
-    __slots__ = ("aborted", "bytes", "db", "has_writes", "requests")
+    __slots__ = ("_databases", "aborted", "bytes", "db", "has_writes", "requests")
 
-    def __init__(self, db: int) -> None:
-        self.requests: list[tuple[CommandSpec, tuple[bytes, ...], int]] = []
-        self.db = db
-        self.bytes = 0  # of all words
+    def __init__(self, db: int, databases: int) -> None:
+        self.requests: list[tuple[CommandSpec, Argv, int]] = []
+        self.db, self._databases = db, databases
+        self.bytes = 0  # of the entry that the requests would make
         self.has_writes = False
         self.aborted = False  # a request was refused while queueing: EXEC will refuse the block
 
@@ -36,21 +40,26 @@ class Queue:
 
     def add(self, spec: CommandSpec, argv: Sequence[bytes]) -> None:
         """Queue a request; CommandError (and the block is aborted) when the block would be too large."""
-        self.bytes += sum(map(len, argv))
+        self.bytes += sum(map(len, argv)) + WORD_BYTES * (len(argv) + 2)
         if self.bytes > TRANSACTION_BYTES_MAX:
             self.requests.clear()
             raise error(f"transaction is too large: more than {TRANSACTION_BYTES_MAX} bytes are queued")
-        name = spec.name.partition("|")[0].upper().encode()
-        self.requests.append((spec, (name, *argv[1:]), self.db))
+        self.requests.append((spec, argv, self.db))
         self.has_writes |= spec.kind is Kind.WRITE
-        if spec.name == "select" and argv[1].isdigit() and len(argv[1]) <= 4:
-            self.db = int(argv[1])
+        if spec.name == "select":
+            number = parse_int(argv[1])
+            if number is not None and 0 <= number < self._databases:  # otherwise it will fail
+                self.db = number
 
     def operation(self, watched: dict[tuple[int, bytes], int]) -> tuple[bytes, ...]:
         """The entry: everything on data, in order."""
         return transaction(
             [(db, key, version) for (db, key), version in watched.items()],
-            [(db, argv) for spec, argv, db in self.requests if spec.kind is not Kind.SESSION],
+            [
+                (db, (spec.name.partition("|")[0].upper().encode(), *argv[1:]))
+                for spec, argv, db in self.requests
+                if spec.kind is not Kind.SESSION
+            ],
         )
 
 
@@ -62,7 +71,7 @@ def multi(client: Client, argv: Argv) -> Reply:
     """Begin a transaction: queue what follows until EXEC or DISCARD."""
     if client.multi is not None:
         raise error("MULTI calls can not be nested")
-    client.multi = Queue(client.db)
+    client.multi = Queue(client.db, len(client.server.machine.world.databases))
     return OK
 
 
@@ -81,6 +90,7 @@ def exec_(client: Client, argv: Argv) -> Reply:
     if dirty:
         return NULL_ARRAY
     requests = queue.requests
+    caching = client.tracking is not None and client.tracking.caching  # by the time of `finish` it is used up
 
     def finish(applied: Any) -> Reply:
         """Put the replies of the entry and those of session commands back into the block's order."""
@@ -96,7 +106,9 @@ def exec_(client: Client, argv: Argv) -> Reply:
         ]
         if client.tracking is not None:
             for spec, words, _ in requests:
-                client.server.tracking.remember(client, spec, words)
+                client.server.tracking.remember(client, spec, words, caching)
+        for (spec, _, _), reply in zip(requests, replies, strict=True):
+            client.server.stats.executed(spec.name, reply)
         return replies
 
     barrier = any(spec.kind is Kind.SESSION for spec, _, _ in requests)
@@ -129,10 +141,14 @@ def watch(client: Client, argv: Argv) -> Reply:
     if client.multi is not None:
         raise error("WATCH inside MULTI is not allowed")
     view = client.server.view(client.db)
-    for key in argv[1:]:
-        if (client.db, key) not in client.watched:
-            client.watched[client.db, key] = view.version(key)
-            client.server.watch(client, client.db, key)
+    keys = [key for key in dict.fromkeys(argv[1:]) if (client.db, key) not in client.watched]
+    size = client.watched_bytes + sum(map(len, keys)) + WATCH_BYTES * len(keys)
+    if size > TRANSACTION_BYTES_MAX:
+        raise error(f"too many watched keys: more than {TRANSACTION_BYTES_MAX} bytes")
+    client.watched_bytes = size
+    for key in keys:
+        client.watched[client.db, key] = view.version(key)
+        client.server.watch(client, client.db, key)
     return OK
 
 
@@ -146,6 +162,12 @@ def unwatch(client: Client, argv: Argv) -> Reply:
     return OK
 
 
+def discarded(client: Client, why: CommandError) -> CommandError:
+    """EXEC itself was refused: as in Redis that ends the transaction, so that nothing more is queued unawares."""
+    _leave(client)
+    return CommandError(f"EXECABORT Transaction discarded because of: {why.text.removeprefix('ERR ')}")
+
+
 def _leave(client: Client) -> None:
     client.multi = None
     _forget(client)
@@ -154,4 +176,5 @@ def _leave(client: Client) -> None:
 def _forget(client: Client) -> None:
     client.server.unwatch(client)
     client.watched = {}
+    client.watched_bytes = 0
     client.dirty = False

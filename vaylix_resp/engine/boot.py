@@ -7,13 +7,13 @@ Not here: what damage is and what may be cut (`storage.recovery`).
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from random import Random
 from typing import Final
 
-import hiredis
-
 from ..commands.operations import NOOP
-from ..commands.registry import apply_table
+from ..commands.registry import apply_table, row_table
 from ..errors import EX_CONFIG, printable
 from ..state import image
 from ..state.machine import StateMachine
@@ -24,8 +24,9 @@ from ..storage.store import Store
 from . import entries
 from .node import Node, Run
 
+NAME: Final = itemgetter(0)
 FIRST_ENTRY_FORMAT: Final = b"1"
-_FIRST_ENTRY_HEAD: Final = hiredis.pack_command((NOOP, FIRST_ENTRY_FORMAT, b""))[: -len(b"$0\r\n\r\n")]
+_FIRST_ENTRY_HEAD: Final = entries.encode([(NOOP, FIRST_ENTRY_FORMAT, b"")])[: -len(b"$0\r\n\r\n")]
 WARNINGS_MAX: Final = 20  # of one kind; the log has a line for each
 NEWER: Final = "start the version of vaylix that wrote it"
 
@@ -44,7 +45,7 @@ class TooFewDatabases(StorageError):
 
 def new_machine(databases: int) -> StateMachine:
     """Empty, for a state of at most so many databases."""
-    machine = StateMachine(apply_table(), databases, rng=Random())
+    machine = StateMachine(apply_table(), databases, rng=Random(), rows=row_table())
 
     def on_bug(name: bytes, bug: Exception) -> None:
         _refuse_unknown(machine, name)
@@ -79,7 +80,8 @@ def replay(machine: StateMachine, batch: Batch, databases: int) -> None:
     if batch.count == 1 and batch.body.startswith(_FIRST_ENTRY_HEAD):
         _begin_term(machine, batch, databases)
     machine.begin_batch(batch.timestamp_ms, batch.seed)
-    machine.apply_all(entries.decode(batch.body))
+    for _, row in groupby(entries.decode(batch.body), NAME):
+        machine.apply_row([*row])
     machine.world.trash.clear()  # nobody waits for an answer here, so what was flushed is freed at once
     if machine.applied != batch.last:
         raise Corrupt("wal", 0, f"{batch.count} entries in the batch", sequence=batch.first)
@@ -87,8 +89,8 @@ def replay(machine: StateMachine, batch: Batch, databases: int) -> None:
 
 def _begin_term(machine: StateMachine, batch: Batch, databases: int) -> None:
     """What comes was executed in a world of so many databases: `MOVE key 9` must fail again where it failed then."""
-    (_, _, words), *_ = entries.decode(batch.body)
-    needed = int(words)
+    ((_, _, number),) = entries.decode(batch.body)
+    needed = int(number)
     if needed > databases:
         raise TooFewDatabases("wal", needed, databases)
     machine.resize(needed)

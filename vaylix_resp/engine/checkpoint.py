@@ -2,30 +2,34 @@
 
 The server only seals a segment; a child runs the recovery code over the last snapshot and the sealed segments and
 writes the next snapshot. Every snapshot is thereby proof that the log can be replayed.
-Promises: one at a time; a snapshot that fails or is cancelled leaves no trace but a temporary file, removed at the
-latest by the next start; segments go only when the manifest names the snapshot that covers them.
+Promises: one at a time; a snapshot that fails or is cancelled leaves no trace but a file that the next start removes,
+and mostly not even that; segments go only when the manifest names the snapshot that covers them.
 Not here: the file's format (`storage.snapshot`), the child's side (`snapshot_child`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..commands.ports import Later
 from ..errors import CommandError
 from ..resp.reply import OK
 from ..state.digest import digest_hex
-from ..storage.errors import StorageError
+from ..storage.errors import StorageError, WalFailed
 from ..storage.manifest import SnapshotInfo
+from ..storage.snapshot import temporary_path
 from ..storage.store import Store
 from .group_commit import GroupCommit
 from .node import Node
 from .snapshot_child import digest_arguments, snapshot_arguments
+
+T = TypeVar("T")
 
 IN_PROGRESS = "ERR Background save already in progress"
 MESSAGE_BYTES_MAX = 64 * 1024  # of one line that the child prints
@@ -49,7 +53,8 @@ class Checkpoint:
         self._log_bytes_at_last = store.wal.total_bytes
         self._store, self._node, self._commit, self._clock = store, node, commit, clock
         self._databases = databases
-        self._process: asyncio.subprocess.Process | None = None
+        self._processes: set[asyncio.subprocess.Process] = set()
+        self._quiet = asyncio.Lock()  # held by whoever has a child read the directory: nobody prunes under it
         self._task: asyncio.Task[None] | None = None
         self._comparison: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -80,12 +85,13 @@ class Checkpoint:
         return ended
 
     async def cancel(self) -> None:
-        """Stop a running snapshot and wait until its process is gone."""
+        """Stop a running snapshot or comparison and wait until its process is gone."""
         self._cancelled = True
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        for process in self._processes:
+            process.terminate()
+        tasks = [task for task in (self._task, self._comparison) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
 
     def rebuild_and_compare(self) -> Later:
         """Rebuild the state from disk in a child; OK if its digest is that of the live state at the same sequence."""
@@ -94,73 +100,90 @@ class Checkpoint:
         return ended
 
     async def _compare(self, ended: Later) -> None:
-        live: list[str] = []
+        def seal_and_digest() -> tuple[int, str]:
+            return self._seal(), digest_hex(self._node.machine)
 
-        def rotate_and_digest() -> None:
-            self._node.wal.rotate()
-            live.append(digest_hex(self._node.machine))
-
+        reply: Any = CommandError("ERR the comparison was cancelled")
         try:
-            await self._between(rotate_and_digest)
-            last = self._node.wal.last
-            message = await self._child(digest_arguments(self._store.root, last, self._databases))
-        except (StorageError, OSError, ChildFailed) as failure:
-            ended.resolve(CommandError(f"ERR the state could not be rebuilt: {failure}"))
-            return
-        same = message["digest"] == live[0]
-        text = f"ERR the state in memory ({live[0]}) differs from the one on disk ({message['digest']})"
-        ended.resolve(OK if same else CommandError(text))
+            async with self._quiet:
+                sequence, live = await self._between(seal_and_digest)
+                message = await self._child(digest_arguments(self._store.root, sequence, self._databases))
+            found = message["digest"]
+            text = f"ERR the state in memory ({live}) differs from the one on disk ({found})"
+            reply = OK if found == live else CommandError(text)
+        except Exception as failure:
+            reply = CommandError(f"ERR the state could not be rebuilt: {_told(failure)}")
+        finally:
+            ended.resolve(reply)
 
     async def _run(self, ended: Later) -> None:
-        reply: Any = OK
+        reply: Any = CommandError("ERR snapshot cancelled")
         try:
-            await self._make()
-        except (StorageError, OSError, ChildFailed) as failure:
-            reply = CommandError(f"ERR snapshot failed: {failure}")
-        except asyncio.CancelledError:
-            reply = CommandError("ERR snapshot cancelled")
-            raise
+            async with self._quiet:
+                await self._make()
+            reply = OK
+        except Exception as failure:
+            reply = CommandError(f"ERR snapshot failed: {_told(failure)}")
         finally:
             self.last_ok = reply is OK
             self.last_error = "" if reply is OK else reply.text
             self.last_duration_s = self._clock.now() - (self.started_s or 0.0)
             self.running = False
             self.started_s = None
-            self._process = None
             self.on_end(self.last_ok, self.last_error)
             ended.resolve(reply)
 
     async def _make(self) -> None:
-        await self._between(self._node.wal.rotate)
-        sequence = self._node.wal.last
-        message = await self._child(
-            snapshot_arguments(self._store.root, sequence, self._databases, self.throttle_bytes)
-        )
-        info = SnapshotInfo(**message["snapshot"])
-        loop = asyncio.get_running_loop()
-        # Files are made durable off the loop; while that runs nobody else touches the manifest.
-        await loop.run_in_executor(None, self._store.publish_snapshot, info)
-        await loop.run_in_executor(None, self._store.prune)
-        self.sequence = info.sequence
+        sequence = await self._between(self._seal)
+        newest = self._store.manifest.newest
+        if newest is None or newest.sequence < sequence:  # else nothing has been written since
+            await self._write(sequence)
+        self.sequence = sequence
         self.last_save_unix = self._clock.wall_ms() // 1000
         self._log_bytes_at_last = self._store.wal.total_bytes
         self.count += 1
         self.progress = 1.0
 
-    async def _between(self, job: Callable[[], None]) -> None:
-        """Run a job when no batch is in flight, and wait for it."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
+    async def _write(self, sequence: int) -> None:
+        loop, store = asyncio.get_running_loop(), self._store
+        try:
+            message = await self._child(
+                snapshot_arguments(store.root, sequence, self._databases, self.throttle_bytes)
+            )
+            info = SnapshotInfo(**message["snapshot"])
+        except Exception:
+            # Its room may be what the log needs; and failures could come again and again.
+            await loop.run_in_executor(None, self._remove, temporary_path(store.root, sequence))
+            raise
+        # Files are made durable off the loop; while that runs nobody else touches the manifest.
+        await loop.run_in_executor(None, store.publish_snapshot, info)
+        await loop.run_in_executor(None, store.prune)
+
+    def _remove(self, path: str) -> None:
+        with contextlib.suppress(OSError):  # the failure that led here is what matters
+            if self._store.disk.exists(path):
+                self._store.disk.unlink(path)
+
+    def _seal(self) -> int:
+        """Between batches: seal the log; the sequence at which it now ends. (A moment later it may go on.)"""
+        self._node.wal.rotate()
+        return self._node.wal.last
+
+    async def _between(self, job: Callable[[], T]) -> T:
+        """Run a job when no batch is in flight; what it returns."""
+        ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def run() -> None:
             try:
-                job()
-                ended.set_result(None)
-            except StorageError as failure:
+                ended.set_result(job())
+            except Exception as failure:
                 ended.set_exception(failure)
+                if isinstance(failure, WalFailed):
+                    self._node.log_failed(str(failure))
+                    self._node.halt_if_asked()
 
         self._commit.between_batches(run)
-        await ended
+        return await ended
 
     async def _child(self, arguments: list[str]) -> dict[str, Any]:
         """Run the child; the last JSON line that it prints. Earlier ones are progress."""
@@ -169,16 +192,19 @@ class Checkpoint:
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             limit=MESSAGE_BYTES_MAX,
         )  # fmt: skip
-        self._process = process
         assert process.stdout is not None and process.stderr is not None
         if self._cancelled:
             process.terminate()
         errors = asyncio.get_running_loop().create_task(process.stderr.read())
         message: dict[str, Any] = {}
-        async for line in process.stdout:
-            message = json.loads(line)
-            self.progress = message.get("progress", self.progress)
-        code = await process.wait()
+        self._processes.add(process)
+        try:
+            async for line in process.stdout:
+                message = json.loads(line)
+                self.progress = message.get("progress", self.progress)
+            code = await process.wait()
+        finally:
+            self._processes.discard(process)
         if code != 0:
             text = (await errors).decode("utf-8", "replace").strip().splitlines()
             raise ChildFailed(text[-1] if text else f"the snapshot process ended with status {code}")
@@ -188,6 +214,11 @@ class Checkpoint:
 
 class ChildFailed(Exception):
     """The child ended without a result; the text is its last line."""
+
+
+def _told(failure: Exception) -> str:
+    """What was foreseen says itself what it is."""
+    return str(failure) if isinstance(failure, StorageError | OSError | ChildFailed) else repr(failure)
 
 
 def _unheard(ok: bool, error: str) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from ..errors import EX_BROKEN, Halt
 from ..storage.errors import DiskFull, WalFailed
@@ -22,7 +22,8 @@ from .node import Batch, Node
 INLINE_US_MAX: Final = 1000
 SMOOTHING: Final = 16  # fsyncs over which the measured time is averaged
 
-Failure = DiskFull | WalFailed
+T = TypeVar("T")
+Failure = DiskFull | WalFailed | Halt
 
 
 class GroupCommit:
@@ -71,10 +72,9 @@ class GroupCommit:
         self._scheduled = False
         if self._in_flight:
             return
-        while self._between:
-            self._between.pop(0)()
-        batch = self.node.seal()
+        batch = self._guarded(self._seal)
         if batch is None:
+            self._go_on()
             return
         self._in_flight = True
         if self._inline():
@@ -82,16 +82,24 @@ class GroupCommit:
         else:
             self._work.put(batch)
 
+    def _seal(self) -> Batch | None:
+        while self._between:
+            self._between.pop(0)()
+        return self.node.seal()
+
     def _inline(self) -> bool:
         if self.mode == "adaptive":
             return self._average_us < INLINE_US_MAX
         return self.mode == "inline"
 
     def _persist(self, batch: Batch) -> Failure | None:
+        """Whatever goes wrong is returned: on the thread nobody would see it, and clients would wait for ever."""
         try:
             self.node.persist(batch)
         except (DiskFull, WalFailed) as failure:
             return failure
+        except Exception as broken:
+            return _broken(broken)
         self._average_us += (self.node.fsync.last_us - self._average_us) / SMOOTHING
         return None
 
@@ -102,14 +110,33 @@ class GroupCommit:
 
     def _finish(self, batch: Batch, failure: Failure | None) -> None:
         self._in_flight = False
-        try:
-            if failure is None:
-                self.node.persisted(batch)
-            else:
-                self.node.rejected(batch, failure)
-        except Halt as halt:
-            self._on_halt(halt)
-        except Exception as broken:  # the state may be behind the log now; only a new start can be trusted
-            self._on_halt(Halt(EX_BROKEN, f"an invariant of the engine does not hold: {broken!r}"))
+        self._guarded(self._answer, batch, failure)
+        self._go_on()
+
+    def _answer(self, batch: Batch, failure: Failure | None) -> None:
+        if failure is None:
+            self.node.persisted(batch)
+        elif isinstance(failure, Halt):
+            raise failure
+        else:
+            self.node.rejected(batch, failure)
+
+    def _go_on(self) -> None:
         if self.node.open.runs or self._between:
             self._schedule()
+
+    def _guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
+        """What is not foreseen ends the server: the state may be behind the log now, and only a new start is sure."""
+        try:
+            return step(*arguments)
+        except Halt as halt:
+            reason = halt
+        except Exception as broken:
+            reason = _broken(broken)
+        self._scheduled = True  # for ever: no further turn
+        self._on_halt(reason)
+        return None
+
+
+def _broken(cause: Exception) -> Halt:
+    return Halt(EX_BROKEN, f"an invariant of the engine does not hold: {cause!r}")

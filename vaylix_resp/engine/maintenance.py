@@ -47,6 +47,7 @@ class LogKeeper:
                     await self._probe()
             except WalFailed as failure:
                 node.log_failed(str(failure))
+                node.halt_if_asked()
 
     async def _prepare(self) -> None:
         """One more spare if there is need of one. With the last spare gone and no room for another, writes stop."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..clock import Clock
 from ..errors import EX_IO, INDETERMINATE, MISCONF_FULL, MISCONF_LOG, CommandError, Halt
-from ..limits import BATCH_BYTES_MAX
+from ..limits import BATCH_BODY_BYTES_MAX, BATCH_BYTES_MAX
 from ..raft.core import RaftCore
 from ..raft.types import EntryId
 from ..state.machine import StateMachine
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
 Operation = Sequence[bytes]
+
+TOO_LARGE: Final = (
+    f"ERR too much at once: these writes are larger than {BATCH_BODY_BYTES_MAX} bytes together; none of them was made"
+)
 
 
 class Owner(Protocol):
@@ -44,13 +48,14 @@ class Owner(Protocol):
 class Run:
     """What one owner has in one batch. `items` is the owner's own account of what to do and answer, in order."""
 
-    __slots__ = ("batch", "count", "items", "owner", "payload")
+    __slots__ = ("batch", "count", "items", "owner", "payload", "size")
 
     def __init__(self, owner: Owner, batch: Batch) -> None:
         self.owner = owner
         self.batch = batch
         self.payload: list[bytes] = []  # pieces of the batch's body, in the order of their operations
         self.count = 0  # operations
+        self.size = 0  # of the payload, in bytes
         self.items: list[Any] = []
 
     def add(self, operations: Sequence[Operation], encoded: bytes | None = None) -> None:
@@ -59,6 +64,7 @@ class Run:
             encoded = entries.encode(operations)
         self.payload.append(encoded)
         self.count += len(operations)
+        self.size += len(encoded)
         self.batch.size += len(encoded)
 
 
@@ -158,10 +164,15 @@ class Node:
             return None
         crowded = self.crowded
         self.open = Batch()
+        too_large = self._shrink(batch) if batch.size > BATCH_BODY_BYTES_MAX else None
         if crowded:
             self.on_open()
+        if too_large is not None:
+            self._fail(too_large, CommandError(TOO_LARGE))
         if self.refusal is not None:  # refused since they joined
             self._fail(batch, self.refusal)
+            return None
+        if not batch.runs:
             return None
         batch.body = b"".join([piece for run in batch.runs for piece in run.payload])
         batch.count = sum([run.count for run in batch.runs])
@@ -169,6 +180,22 @@ class Node:
         batch.timestamp_ms = max(self.clock.wall_ms(), self.machine.time_ms)
         batch.seed = self._rng.getrandbits(64)
         return batch
+
+    def _shrink(self, batch: Batch) -> Batch:
+        """Put the runs for which one batch has no room into the next; those for which none has come back."""
+        too_large, runs = Batch(), batch.runs
+        batch.runs, batch.size = [], 0
+        for run in runs:
+            if run.size > BATCH_BODY_BYTES_MAX:
+                target = too_large
+            elif self.open.runs or batch.size + run.size > BATCH_BODY_BYTES_MAX:
+                target = self.open  # and all behind it: each owner's runs stay in their order
+            else:
+                target = batch
+            target.runs.append(run)
+            target.size += run.size
+            run.batch = target
+        return too_large
 
     def persist(self, batch: Batch) -> None:
         """One write, and one fdatasync if replies wait for it. Raises DiskFull or WalFailed. May run on a thread."""
@@ -206,8 +233,7 @@ class Node:
             return
         self.log_failed(str(cause))
         self._fail(batch, CommandError(INDETERMINATE))
-        if self.exit_on_io_error:
-            raise Halt(EX_IO, f"the log failed: {cause}")
+        self.halt_if_asked()
 
     def log_failed(self, reason: str) -> None:
         """No write is taken any more; the next start reads back what the disk really has."""
@@ -215,6 +241,11 @@ class Node:
             self.failure = reason
             self.refusal = CommandError(MISCONF_LOG.format(reason=reason))
             self.on_failure(reason)
+
+    def halt_if_asked(self) -> None:
+        """`on-io-error exit`: whoever has reported a failed log calls this when everybody has been answered."""
+        if self.exit_on_io_error and self.failure is not None:
+            raise Halt(EX_IO, f"the log failed: {self.failure}")
 
     def out_of_space(self) -> None:
         self.full = True

@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-from ..errors import EX_DATA, EX_OK
+from ..errors import EX_OK
 from ..state import image
 from ..state.digest import digest_hex
 from ..state.machine import StateMachine
-from ..storage.disk import RealDisk, join
-from ..storage.errors import StorageError
-from ..storage.manifest import Manifest, read_manifest
+from ..storage.disk import Disk, RealDisk, join
+from ..storage.errors import Corrupt, StorageError
+from ..storage.manifest import NAME as MANIFEST
+from ..storage.manifest import Manifest, SnapshotInfo, read_manifest
 from ..storage.recovery import read_batches
 from ..storage.snapshot import DIRECTORY, SnapshotReader, SnapshotWriter, temporary_path
 from .boot import load_snapshot, new_machine, replay
@@ -65,38 +66,43 @@ def child_main(argv: list[str]) -> int:
 
 def _run(root: str, sequence: int, databases: int, throttle: int, digest_only: bool) -> int:
     disk = RealDisk()
-    manifest = read_manifest(disk, root)
-    if manifest is None:
-        print(f"{root}: no manifest", file=sys.stderr)
-        return EX_DATA
     progress = _Progress()
-    machine = new_machine(databases)
-    term, tag = _rebuild(disk, root, manifest, machine, sequence, progress)
     if digest_only:
+        machine, _, _ = rebuild(disk, root, sequence, databases, progress.say)
         print(json.dumps({"digest": digest_hex(machine)}), flush=True)
-        return EX_OK
+    else:
+        info = make_snapshot(disk, root, sequence, databases, progress.say, _throttle(throttle))
+        print(json.dumps({"snapshot": asdict(info)}), flush=True)
+    return EX_OK
+
+
+def make_snapshot(
+    disk: Disk, root: str, sequence: int, databases: int, say: Callable[[float], None],
+    throttle: Callable[[int], None] | None = None,
+) -> SnapshotInfo:  # fmt: skip
+    """Write the state at `sequence` into its temporary file; whoever owns the manifest publishes it."""
+    machine, term, tag = rebuild(disk, root, sequence, databases, say)
     writer = SnapshotWriter(
-        disk, temporary_path(root, sequence), store_id=manifest.store_id_bytes, sequence=sequence, tag=tag, term=term,
-        timestamp_ms=machine.time_ms, throttle=_throttle(throttle),
+        disk, temporary_path(root, sequence), store_id=_manifest(disk, root).store_id_bytes, sequence=sequence,
+        tag=tag, term=term, timestamp_ms=machine.time_ms, throttle=throttle,
     )  # fmt: skip
     try:
         keys, total = 0, max(1, sum(len(db.items) for db in machine.world.databases))
         for kind, obj in image.dump(machine):
             writer.add_chunk(obj, kind)
             keys += len(obj[1]) if kind == image.ITEMS else 0
-            progress.say(0.5 + keys / total / 2)
-        info = writer.finish({"keys": keys, "digest": digest_hex(machine)})
+            say(0.5 + keys / total / 2)
+        return writer.finish({"keys": keys, "digest": digest_hex(machine)})
     except BaseException:
         writer.abort()
         raise
-    print(json.dumps({"snapshot": asdict(info)}), flush=True)
-    return EX_OK
 
 
-def _rebuild(
-    disk: RealDisk, root: str, manifest: Manifest, machine: StateMachine, sequence: int, progress: _Progress
-) -> tuple[int, bytes]:
-    """The state at `sequence`, and the term and tag of the batch that ends there."""
+def rebuild(
+    disk: Disk, root: str, sequence: int, databases: int, say: Callable[[float], None]
+) -> tuple[StateMachine, int, bytes]:
+    """The state at `sequence`, where a sealed segment ends, and the term and tag of the batch that ends there."""
+    manifest, machine = _manifest(disk, root), new_machine(databases)
     info = manifest.newest
     term, tag = 0, b""
     if info is not None:
@@ -104,12 +110,19 @@ def _rebuild(
         term, tag = info.term, bytes.fromhex(info.tag)
     first = machine.applied
     for batch in read_batches(disk, root, manifest, first, sequence):
-        replay(machine, batch)
+        replay(machine, batch, databases)
         term, tag = batch.term, batch.tag
-        progress.say((machine.applied - first) / max(1, sequence - first) / 2)
+        say((machine.applied - first) / max(1, sequence - first) / 2)
     if machine.applied != sequence:
         raise StorageError(f"{root}: the log ends at sequence {machine.applied}, {sequence} was to be reached")
-    return term, tag
+    return machine, term, tag
+
+
+def _manifest(disk: Disk, root: str) -> Manifest:
+    manifest = read_manifest(disk, root)
+    if manifest is None:
+        raise Corrupt(join(root, MANIFEST), 0, "a manifest in a directory that holds data")
+    return manifest
 
 
 class _Progress:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ..errors import CommandError
+
 # Powers of two of 1024 ns from 1 us on; the last bucket takes everything from half a second up.
 BUCKETS: Final = 21
 SAMPLES: Final = 16  # a rate is the mean of so many ticks, which smooths it over 1.6 s as in Redis
@@ -143,6 +145,14 @@ class Stats:
         if found is None:
             found = self.commands[name] = CommandStats(name)
         return found
+
+    def executed(self, name: str, reply: object) -> None:
+        """Count a request of a transaction, whose time nobody has measured by itself."""
+        stats = self.commands[name]
+        stats.calls += 1
+        if isinstance(reply, CommandError):
+            stats.failed_calls += 1
+            self.error(reply.code)
 
     def error(self, code: str) -> None:
         """Count one error reply by its code, the first word."""

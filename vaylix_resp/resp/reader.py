@@ -14,16 +14,19 @@ Source: Redis `processMultibulkBuffer`, `processInlineBuffer`, `sdssplitargs`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import hiredis
 
 from .. import limits
 
-# What hiredis must not see: a count for which it would allocate the list before its items have come. It may believe
-# that a header begins anywhere, because it does not look at the two bytes behind a bulk string.
-_HUGE: Final = re.compile(rb"\*[0-9]{5}")
+# What hiredis must not see: counts for which it would allocate lists before their items have come. It may believe that
+# a header begins anywhere, because it does not look at the two bytes behind a bulk string.
+_LONG: Final = re.compile(rb"\*[0-9]{3}")
+_COUNTS: Final = re.compile(rb"\*([0-9]{1,18})")
+_WORD_BYTES_MIN: Final = len(b"$0\r\n\r\n")
 _LIST: Final = re.compile(rb"[|~>][0-9]+\r\n")
 _VERBATIM: Final = re.compile(rb"=[0-9]+\r\n")  # the only string that takes more than a bulk string
 _NUMBER: Final = re.compile(rb"(?:0|[1-9][0-9]{0,18})\Z")
@@ -33,14 +36,19 @@ _LENGTHS: Final = {b"%d" % n: n for n in range(_SHORT + 1)}
 _FRAME_BYTES: Final = [len(b"$%d\r\n\r\n" % n) for n in range(_SHORT + 1)]
 _BULK_BYTES: Final = [n + frame for n, frame in enumerate(_FRAME_BYTES)]
 _COUNT_BYTES: Final = [1 << 60, *(len(b"*%d\r\n" % n) for n in range(1, 10_000))]
+INT64_MIN: Final = -(1 << 63)
 _HEADER_BYTES_MAX: Final = limits.INLINE_BYTES_MAX
+_SENTINEL: Final = b"*0\r\n"  # read as an empty request if, and only if, the parser stands on a boundary
 _STAR, _DOLLAR, _CR, _LF = 0x2A, 0x24, 0x0D, 0x0A
+
+
+Request = Sequence[bytes]
 
 
 class ProtocolError(Exception):
     """The bytes are no RESP: answer `-ERR Protocol error: <text>` and close. `requests` came whole before it."""
 
-    def __init__(self, text: str, requests: list[list[bytes]]) -> None:
+    def __init__(self, text: str, requests: list[Request]) -> None:
         super().__init__(text)
         self.requests = requests
 
@@ -76,7 +84,7 @@ class RequestReader:
         """Nothing can be read before more bytes come."""
         return len(self._pending) < self._need
 
-    def read(self, data: bytes) -> list[list[bytes]]:
+    def read(self, data: bytes) -> list[Request]:
         """The requests that `data` completes, in order.
 
         `raw` is then the bytes that make exactly these requests, or None if it is not known to be so.
@@ -104,7 +112,7 @@ class RequestReader:
         self._pending, self._need = bytearray(data), 0
         return self._scan(requests or [])
 
-    def _scan(self, requests: list[list[bytes]]) -> list[list[bytes]]:
+    def _scan(self, requests: list[Request]) -> list[Request]:
         """`requests` and what can be read from the bytes that are pending, word by word."""
         if len(self._pending) >= self._need:
             try:
@@ -115,7 +123,7 @@ class RequestReader:
             raise ProtocolError(QUERY_TOO_LARGE, requests)
         return requests
 
-    def _scan_words(self, requests: list[list[bytes]]) -> None:
+    def _scan_words(self, requests: list[Request]) -> None:
         """Append whole requests; keep the words of an unfinished one, and in `_need` how long to wait for the next."""
         data = bytes(self._pending)
         size = len(data)
@@ -161,11 +169,10 @@ class RequestReader:
         del self._pending[:at]
 
     def _count(self, raw: bytes) -> int:
-        if raw.startswith(b"-") and _NUMBER.match(raw[1:]) and raw != b"-0":
-            return 0  # Redis: a count of zero or less is an empty request
-        if not _NUMBER.match(raw) or int(raw) > limits.MULTIBULK_COUNT_MAX:
+        negative = raw.startswith(b"-") and raw != b"-0"
+        if not _NUMBER.match(raw[negative:]) or not INT64_MIN <= int(raw) <= limits.MULTIBULK_COUNT_MAX:
             raise _Refused("invalid multibulk length")
-        count = int(raw)
+        count = max(0, int(raw))  # as in Redis: a count of zero or less is an empty request
         if not self.trusted and count > limits.MULTIBULK_COUNT_MAX_UNAUTHENTICATED:
             raise _Refused("unauthenticated multibulk length")
         return count
@@ -191,15 +198,16 @@ class _Refused(Exception):
     """The text behind `Protocol error: `."""
 
 
-def _read_whole(data: bytes) -> list[list[bytes]] | None:
+def _read_whole(data: bytes) -> list[Request] | None:
     """The fast way; None if the chunk is anything but whole requests of bulk strings (or might be: only slower).
 
     What comes out is believed if it takes, as bulk strings, as many bytes as went in: a status or a number takes less.
     """
     if data[-1] != _LF or data[0] != _STAR or (data[2] != _CR and data.find(b"\r", 2, 6) < 0):
         return None
-    if data.rfind(_STAR) > 0 and _HUGE.search(data):
-        return None
+    if data.rfind(_STAR) > 0 and _LONG.search(data):
+        if sum(map(int, _COUNTS.findall(data))) * _WORD_BYTES_MIN > len(data):
+            return None  # more words are announced than can be there
     if (0x7C in data or 0x7E in data or 0x3E in data) and _LIST.search(data):
         return None
     if 0x3D in data and _VERBATIM.search(data):
@@ -209,10 +217,11 @@ def _read_whole(data: bytes) -> list[list[bytes]] | None:
     try:
         reader.feed(data)
         first = reader.gets()
-        requests: list[list[bytes]] = [first]
+        requests: list[Any] = [first]
         if reader.has_data():
             requests += iter(reader.gets, False)
-            believed = _size(requests) == len(data)
+            reader.feed(_SENTINEL)
+            believed = _size(requests) == len(data) and reader.gets() == []
         elif first:  # a single request, the commonest chunk
             size = _COUNT_BYTES[len(first)] + len(b"".join(first))
             for word in first:
@@ -226,7 +235,7 @@ def _read_whole(data: bytes) -> list[list[bytes]] | None:
             RequestReader._parser = hiredis.Reader(notEnoughData=False)
 
 
-def _size(requests: list[list[bytes]]) -> int:
+def _size(requests: list[Any]) -> int:
     """The bytes that requests of bulk strings take; TypeError if they are anything else."""
     words = [*chain.from_iterable(requests)]
     if {*map(type, words)} != {bytes}:

@@ -6,7 +6,8 @@ the rest to the tables here, so that a reply costs one dictionary look-up by typ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from ..errors import CommandError
@@ -16,6 +17,7 @@ CRLF = b"\r\n"
 BULK_HEADS = [b"$%d\r\n" % n for n in range(1025)]  # a look-up is a quarter of the price of formatting
 INTEGERS = [b":%d\r\n" % n for n in range(1025)]
 NULL2, NULL3 = b"$-1\r\n", b"_\r\n"
+EXACT_INTEGER_MAX = 2**62  # a double that is a whole number up to here is printed as one
 
 Emit = Callable[[bytes], None]
 
@@ -25,20 +27,50 @@ def bulk(value: bytes) -> bytes:
 
 
 def format_double(value: float) -> bytes:
-    """As Redis prints a double: 17 significant digits at most, no exponent unless needed, inf and nan by name."""
+    """As Redis 7.2 prints a double (`d2string`, `fpconv_dtoa`): the shortest digits that read back as the same."""
     if value != value:
         return b"nan"
     if value in (float("inf"), float("-inf")):
         return b"inf" if value > 0 else b"-inf"
-    if value == int(value) and abs(value) < 1e17:
+    if value == 0:
+        return b"-0" if str(value)[0] == "-" else b"0"
+    if abs(value) <= EXACT_INTEGER_MAX and value == int(value):
         return b"%d" % int(value)
-    return repr(value).encode()
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    assert isinstance(exponent, int)
+    text = "".join(map(str, digits)).rstrip("0")
+    exponent += len(digits) - len(text)
+    return (b"-" if sign else b"") + _layout(text, exponent, bool(sign)).encode()
+
+
+def _layout(digits: str, exponent: int, negative: bool) -> str:
+    """`digits` times ten to `exponent`: plain as long as that is short, else scientific."""
+    count, scientific = len(digits), len(digits) + exponent - 1
+    if exponent >= 0 and abs(scientific) < count + 7 - negative:
+        return digits + "0" * exponent
+    if exponent < 0 and (exponent > -7 or abs(scientific) < 4):
+        point = count + exponent
+        return f"{digits[:point]}.{digits[point:]}" if point > 0 else f"0.{'0' * -point}{digits}"
+    fraction = f".{digits[1:]}" if count > 1 else ""
+    return f"{digits[0]}{fraction}e{'-' if scientific < 0 else '+'}{abs(scientific)}"
 
 
 def _bytes(emit: Emit, v: bytes, proto: int) -> None:
     emit(BULK_HEADS[len(v)] if len(v) <= 1024 else b"$%d\r\n" % len(v))
     emit(v)
     emit(CRLF)
+
+
+def emit_bulks(emit: Emit, values: Sequence[bytes]) -> None:
+    """Several bulk strings; where they are equally long, as in most pipelines, at the price of one join."""
+    sizes = {*map(len, values)}
+    size = sizes.pop()
+    if sizes or size > 1024:
+        for value in values:
+            _bytes(emit, value, 2)
+    else:
+        head = BULK_HEADS[size]
+        emit(head + (CRLF + head).join(values) + CRLF)
 
 
 def _int(emit: Emit, v: int, proto: int) -> None:

@@ -12,7 +12,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from ..errors import CommandError
-from ..limits import BACKLOG_REQUESTS_MAX, OUTPUT_PAUSE_BYTES
+from ..limits import BACKLOG_BYTES_MAX, OUTPUT_PAUSE_BYTES
 from ..observability.logs import get_log
 from ..resp.reader import QUERY_TOO_LARGE, ProtocolError, RequestReader
 from ..resp.reply import Push, Reply
@@ -26,20 +26,26 @@ if TYPE_CHECKING:
 log = get_log("server")
 
 PROTECTED_MODE = (
-    "-DENIED Vaylix is running in protected mode because protected mode is enabled and no password is set for the "
+    "DENIED Vaylix is running in protected mode because protected mode is enabled and no password is set for the "
     "default user. In this mode connections are only accepted from the loopback interface. Set `requirepass`, or bind "
-    "to loopback only, or turn `protected-mode` off if you know that the network is safe.\r\n"
+    "to loopback only, or turn `protected-mode` off if you know that the network is safe."
 )
 
 
 class Connection(Execution, asyncio.Protocol):
     """The protocol of one client's transport."""
 
-    __slots__ = ("_lost", "_reader", "_reading", "_soft_since", "_transport", "_writable", "closing")
+    __slots__ = (
+        "_ended", "_last_words", "_lost", "_reader", "_reading", "_soft_since", "_transport", "_unread", "_writable",
+        "closing",
+    )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
         self.closing = self._lost = False
         self._reading = self._writable = True
+        self._unread = False  # the reader holds whole requests that must not be looked at yet
+        self._ended = False  # nothing more will be read; `_last_words` are said when all that came has been executed
+        self._last_words: CommandError | None = None
         self._soft_since = 0.0  # when the output first stayed over the soft limit; 0.0: it does not
         settings = shared.settings
         self._reader = RequestReader(
@@ -54,11 +60,13 @@ class Connection(Execution, asyncio.Protocol):
         shared = self.shared
         shared.stats.total_connections_received += 1
         self._name_ends()
-        refused = shared.clients.refuse() or self._unprotected()
-        if refused:
+        refused = shared.clients.refuse()
+        if refused is None and self._unprotected():
             shared.stats.rejected_connections += 1
+            refused = PROTECTED_MODE
+        if refused is not None:
             self._lost = True
-            self._transport.write(refused.encode() if refused[0] == "-" else error_line(refused))
+            self._transport.write(error_line(refused))
             self._transport.close()
             return
         self.id = shared.clients.new_id()
@@ -80,8 +88,10 @@ class Connection(Execution, asyncio.Protocol):
                 self._execute_untrusted(data)
         except ProtocolError as bad:
             self._protocol_error(bad)
-        if self._backlog and len(self._backlog) > BACKLOG_REQUESTS_MAX:
-            self._stop_reading()
+        if self._flight or self._backlog:
+            self._held += len(data)
+            if self._held > BACKLOG_BYTES_MAX:
+                self._stop_reading()
 
     def _execute_untrusted(self, data: bytes) -> None:
         """One request at a time, because AUTH lifts the bounds for what follows it."""
@@ -89,26 +99,29 @@ class Connection(Execution, asyncio.Protocol):
         requests = reader.read(data)
         self.execute(requests)
         while requests and reader.buffered and not reader.waits:
+            if self._backlog:  # AUTH may be in there
+                self._unread = True
+                self._stop_reading()
+                return
             requests = reader.read(b"")
             self.execute(requests)
 
     def eof_received(self) -> bool:
-        """The client has no more to say; what it asked for is still answered."""
-        self.close_after_reply()
+        """The client has no more to say; what it asked for is still answered, but it does not wait any more."""
+        if self.waiting is not None and self.waiting.blocking:
+            self.kill()
+        else:
+            self._end(None)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         shared = self.shared
         self.abandon()
-        shared.unwatch(self)
-        shared.pubsub.drop(self)
-        shared.tracking.drop(self)
-        shared.monitors.drop(self)
-        shared.parked.discard(self)
+        shared.forget(self)
+        shared.parked.pop(self, None)
         shared.buffering.discard(self)
         shared.clients.remove(self)
-        shared.refresh()
         self._out.clear()
 
     def pause_writing(self) -> None:
@@ -146,12 +159,13 @@ class Connection(Execution, asyncio.Protocol):
 
     def close_after_reply(self) -> None:
         self.closing = True
+        self._backlog.clear()
         if not self._depth:
             self.flush()
 
     def kill(self) -> None:
         if not self._lost:
-            self.closing = True
+            self.closing = self._lost = True
             self.shared.clients.remove(self)
             self._transport.abort()
 
@@ -159,18 +173,20 @@ class Connection(Execution, asyncio.Protocol):
 
     def flush(self) -> None:
         out = self._out
-        if out and not self._lost:
-            data = b"".join(out)
+        if out:
             self._out = []
             self._heavy = 0
+            if self._lost:
+                return
             if not self._writable and self._over_limit():
                 self.kill()
                 return
+            data = b"".join(out)
             self._transport.write(data)
             stats = self.shared.stats
             stats.total_net_output_bytes += len(data)
             stats.total_writes_processed += 1
-        if self.closing and not self._lost and not (self._flight or self.waiting or self._backlog):
+        if self.closing and not self._lost and not (self._flight or self.waiting):
             self._transport.close()
 
     def output_stalled(self) -> bool:
@@ -204,10 +220,11 @@ class Connection(Execution, asyncio.Protocol):
         elif not self.authenticated and now - self.created > LOGIN_SECONDS_MAX:
             log.verbose("a client that did not log in was closed", client=self.id, addr=self.addr)
             self.kill()
-        elif 0 < settings.timeout < idle and not (self.waiting or self._flight or self.monitor or self.subscriptions):
+        elif 0 < settings.timeout < idle and not (
+            self.waiting or self._flight or self._backlog or self.monitor or self.subscriptions
+        ):
             log.verbose("an idle client was closed", client=self.id, addr=self.addr)
-            self.closing = True
-            self._transport.close()
+            self.kill()
 
     # Input.
 
@@ -217,17 +234,42 @@ class Connection(Execution, asyncio.Protocol):
 
     def resume(self) -> None:
         super().resume()
-        if not self._reading and self._writable and len(self._backlog) <= BACKLOG_REQUESTS_MAX and not self._lost:
-            self._reading = True
-            self._transport.resume_reading()
+        if self._unread and not self._backlog:
+            self._unread = False
+            self.data_received(b"")
+        if self._ended and not self._backlog and self.waiting is None:
+            self._say_last_words()
+        if not (self._flight or self._backlog):
+            self._held = 0
+        if not self._reading and self._writable and self._held <= BACKLOG_BYTES_MAX and not self._unread:
+            if not (self.closing or self._lost or self._ended):
+                self._reading = True
+                self._transport.resume_reading()
 
     def _stop_reading(self) -> None:
         if self._reading and not self._lost:
             self._reading = False
             self._transport.pause_reading()
 
+    def _end(self, last_words: CommandError | None) -> None:
+        """Nothing more will be read: what came before is answered, then the client is told why, and closed."""
+        self._stop_reading()
+        self._ended, self._last_words = True, last_words
+        if not self._backlog and self.waiting is None:
+            self._say_last_words()
+
+    def _say_last_words(self) -> None:
+        self._ended = False
+        if self._last_words is not None:
+            self._depth += 1
+            self.answer(self._last_words)
+            self._depth -= 1
+        self.close_after_reply()
+
     def _protocol_error(self, bad: ProtocolError) -> None:
         self.execute(bad.requests)
+        if self.closing:  # QUIT was among them
+            return
         text = str(bad)
         stats = self.shared.stats
         if text == QUERY_TOO_LARGE:
@@ -236,11 +278,7 @@ class Connection(Execution, asyncio.Protocol):
             self.kill()
             return
         log.verbose(f"protocol error: {text}", client=self.id, addr=self.addr)
-        self._stop_reading()
-        self._depth += 1
-        self.answer(CommandError(f"ERR Protocol error: {text}"))
-        self._depth -= 1
-        self.close_after_reply()
+        self._end(CommandError(f"ERR Protocol error: {text}"))
 
     # Who is at the other end.
 
@@ -260,12 +298,13 @@ class Connection(Execution, asyncio.Protocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
-    def _unprotected(self) -> str | None:
+    def _unprotected(self) -> bool:
+        """Whether anybody out there could log in without a password."""
         settings = self.shared.settings
         if not settings.protected_mode or settings.requirepass or self.addr.startswith("/"):
-            return None
+            return False
         host = self.addr.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
-        return None if host == "::1" or host.startswith("127.") else PROTECTED_MODE
+        return not (host == "::1" or host.startswith("127."))
 
 
 LOGIN_SECONDS_MAX = 10.0  # RAFT.md: a connection that does not authenticate is not kept

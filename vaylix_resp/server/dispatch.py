@@ -11,13 +11,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from time import perf_counter  # durations only
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..commands.operations import in_database
 from ..commands.ports import Later
 from ..commands.spec import CommandSpec, Kind
+from ..commands.transactions import discarded
+from ..engine import entries
 from ..engine.node import Run
 from ..errors import CommandError
+from ..limits import ENTRY_BYTES_MAX
 from ..observability.metrics import CommandStats, record
 from ..resp.reply import NO_REPLY, QUEUED, Push, Reply
 from ..resp.writer import encode
@@ -96,29 +99,37 @@ class Dispatch(Session):
 
     def single(self, argv: Argv) -> bool:
         """Execute any request; False if it has to wait (it is not consumed then)."""
+        if self.reply_mode != "skip":
+            return self._single(argv)
+        self.reply_mode = "skipping"  # CLIENT REPLY SKIP meant this one, whatever becomes of it
+        consumed = self._single(argv)
+        if self.reply_mode == "skipping":
+            self.reply_mode = "on" if consumed else "skip"
+        self.refresh()
+        return consumed
+
+    def _single(self, argv: Argv) -> bool:
         shared = self.shared
         try:
             bound = shared.table.find(argv)
         except CommandError as unknown:
-            self._abort_block()
-            self.answer(unknown)
-            shared.look_for_http(self, argv)
+            if not shared.look_for_http(self, argv):
+                self._abort_block()
+                self.answer(unknown)
             return True
-        if shared.holds_back(self, bound):
-            return False
         refused = gate.refusal(self, bound, argv, shared.node.refusal)
         if refused is not None:
             self.refuse(bound, refused)
+        elif shared.holds_back(self, bound):
+            return False
         elif gate.queued(self, bound.spec):
             self._queue(bound, argv)
-        elif bound.kind is Kind.SESSION and not bound.early and self.newest_run() is not None:
+        elif self.newest_run() is not None and gate.must_land_first(self, bound):
             return False
         else:
             if shared.observed:
                 shared.feed_monitors(self, bound.spec, argv)
             self._dispatch(bound, argv)
-            if self.reply_mode == "skip" and bound.name != "client|reply":
-                self.reply_mode = "on"
             self.refresh()
         return True
 
@@ -132,7 +143,11 @@ class Dispatch(Session):
                 self.refuse(bound, refused)
                 return
             # The name as declared: any mixture of upper and lower case finds the command, but only two are in the log.
-            self._log(bound, in_database(self.db, (bound.spelling, *argv[1:])), finish)
+            refusal = self._log(bound, in_database(self.db, (bound.spelling, *argv[1:])), finish)
+            if refusal is not None:
+                self.refuse(bound, refusal)
+            elif self.tracking is not None:
+                self.shared.tracking.after(self, bound.spec, argv)
         elif bound.kind is Kind.READ:
             view = self.shared.machine.world.views[self.db]
             run = self.newest_run()
@@ -143,10 +158,15 @@ class Dispatch(Session):
         else:
             self._now(bound, self, argv)
 
-    def _log(self, bound: Bound, operation: Argv, finish: Finish | None) -> None:
+    def _log(self, bound: Bound, operation: Argv, finish: Finish | None) -> CommandError | None:
+        """Put an operation into the open batch; or the error, if it is larger than an entry may be."""
+        encoded = entries.encode((operation,))
+        if len(encoded) > ENTRY_BYTES_MAX:
+            return CommandError(TOO_LARGE)
         run = self.open_run()
-        run.add((operation,))
+        run.add((operation,), encoded)
         run.items.append(Item(bound, (operation,), None, finish))
+        return None
 
     def _tracked(self, bound: Bound, argv: Argv, finish: Finish | None) -> Finish | None:
         """For a client that tracks what it reads: take note when the read behind its writes has run."""
@@ -163,20 +183,25 @@ class Dispatch(Session):
         """Execute at once, timed on its own, and answer."""
         if bound.kind is Kind.READ:
             self.shared.machine.read_at(self.shared.clock.wall_ms())
+        self.last_command = bound.name
         began = perf_counter()
         reply = self.guarded(bound, target, argv)
         seconds = perf_counter() - began
         record(bound.stats, 1, seconds, type(reply) is CommandError)
-        self.last_command = bound.name
         if "skip_slowlog" not in bound.spec.flags:
             self.shared.note_slow(self, argv, seconds)
         if isinstance(reply, Later):
             self.waiting = reply
-            reply.listen(self.arrived)
+            reply.listen(self.arrived if self.reply_mode == "on" else self._arrived_unheard)
         else:
             self.answer(reply)
         if self.tracking is not None:
             self.shared.tracking.after(self, bound.spec, argv)
+        if self.shared.machine.world.events:  # a read may have missed its key
+            self.shared.observe_changes(None)
+
+    def _arrived_unheard(self, reply: Reply) -> None:
+        self.arrived(NO_REPLY)
 
     def guarded(self, bound: Bound, target: Any, argv: Argv) -> Reply:
         """The handler's reply, or the error that stands for it."""
@@ -202,7 +227,7 @@ class Dispatch(Session):
     def refuse(self, bound: Bound, refused: CommandError) -> None:
         bound.stats.rejected_calls += 1
         self._abort_block()
-        self.answer(refused)
+        self.answer(discarded(self, refused) if bound.name == "exec" else refused)
 
     def _abort_block(self) -> None:
         if self.multi is not None:
@@ -231,10 +256,13 @@ class Dispatch(Session):
 
         run = self.newest_run()
         if operation is not None:
-            self._log(self.shared.table.by_name[b"exec"], operation, turn)
+            refusal = self._log(_BLOCK, operation, turn)
+            if refusal is not None:
+                return refusal
         elif run is not None:
-            run.items.append(Item(_NOTHING, ((),), self, turn))
+            run.items.append(Item(_BLOCK, ((b"EXEC",),), self, turn))
         else:
+            self.shared.machine.read_at(self.shared.clock.wall_ms())
             return finish(None)
         self.barrier |= barrier
         return NO_REPLY
@@ -244,25 +272,32 @@ class Dispatch(Session):
         if bound.kind is Kind.READ:
             return self.guarded(bound, self.shared.machine.world.views[db], argv)
         captured: list[Push] = []
-        self._captured = captured
+        self._captured, self.in_block = captured, True
         reply = self.guarded(bound, self, argv)
-        self._captured = None
+        self._captured, self.in_block = None, False
+        if self.reply_mode == "skip":  # the next request is not of this block
+            self.reply_mode = "on"
+        if self.shared.clients.get(self.id) is not self:
+            self.shared.forget(self)  # gone before its block was applied: a subscription would stay for ever
         if isinstance(reply, Later):  # a transaction does not wait
             value = reply.reply if reply.done else reply.timeout_reply
             reply.cancel()
             return value
-        return captured[0] if reply is NO_REPLY and captured else reply
+        if reply is not NO_REPLY:
+            return reply
+        # An array must have as many elements as the block has requests, whatever they say.
+        return captured[0] if len(captured) == 1 else captured or None
 
 
 def _silence(reply: Any) -> Reply:
     return NO_REPLY
 
 
-class _Nothing:
-    """Stands in for a command where an item is only its `finish`; EXEC itself has been counted."""
+class _Block:
+    """Stands in for EXEC where its block is applied: EXEC itself has been counted, `finish` makes its reply."""
 
     name = "exec"
-    timed = False
+    timed = True
     stats = CommandStats("exec")
 
     @staticmethod
@@ -270,4 +305,5 @@ class _Nothing:
         return None
 
 
-_NOTHING: Any = _Nothing()
+_BLOCK: Any = _Block()
+TOO_LARGE: Final = f"ERR the request is too large: the log takes at most {ENTRY_BYTES_MAX} bytes at once"

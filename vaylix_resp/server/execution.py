@@ -20,12 +20,14 @@ from time import perf_counter  # durations only
 from typing import TYPE_CHECKING, Any
 
 from ..commands.operations import in_database
+from ..commands.transactions import WORD_BYTES
+from ..engine import entries
 from ..engine.node import Run
 from ..errors import CommandError
-from ..limits import OUTPUT_PAUSE_BYTES
+from ..limits import BACKLOG_BYTES_MAX, OUTPUT_PAUSE_BYTES, ROW_BYTES_MAX
 from ..observability.metrics import record
 from ..resp.reply import OK, Reply
-from ..resp.writer import BULK_HEADS, CRLF, ENCODERS
+from ..resp.writer import BULK_HEADS, CRLF, ENCODERS, emit_bulks
 from .dispatch import Argv, Dispatch, Item
 from .table import Bound, Route
 
@@ -33,21 +35,24 @@ if TYPE_CHECKING:
     from .shared import Shared
 
 SMALL_REPLY_MAX = len(BULK_HEADS) - 1
+ITEM_REQUESTS_MAX = 64  # writes applied before their replies are looked at: replies may be as large as values
 NAME = itemgetter(0)
 
 
 class Execution(Dispatch):
     """A session that executes. `connection.Connection` adds the socket."""
 
-    __slots__ = ("_backlog", "_depth", "_flight", "_heavy", "_out", "_parked")
+    __slots__ = ("_backlog", "_depth", "_flight", "_heavy", "_held", "_out", "_parked")
 
     closing: bool  # replies that are due are still sent, nothing more is executed
+    _lost: bool  # nobody is there to send anything to
 
     def __init__(self, shared: Shared, identity: int, addr: str, laddr: str, fd: int) -> None:
         self._backlog: deque[Argv] = deque()  # waits for the flight to land, for a Later, for output or a pause
         self._flight: deque[Run] = deque()  # runs whose batch is not committed yet
         self._out: list[bytes] = []  # replies of this turn
         self._heavy = 0  # bytes of large replies in `_out`
+        self._held = 0  # bytes received since the flight and the backlog were empty, give or take a request
         self._depth = 0  # > 0 while requests are being executed: whoever began flushes
         self._parked = False  # something other than the flight or a Later holds the backlog up
         super().__init__(shared, identity, addr, laddr, fd)
@@ -80,6 +85,9 @@ class Execution(Dispatch):
                 self._row(requests, (), raw)
             else:
                 self._rows(requests, raw)
+        except Exception as bug:  # half of a reply may be in the output: nothing can follow it
+            self.shared.report_bug(self.last_command, bug)
+            self.kill()
         finally:
             self._depth -= 1
         if not self._depth:
@@ -89,13 +97,16 @@ class Execution(Dispatch):
         """Whatever held the backlog up may be over."""
         self._parked = False
         if self._backlog and self.waiting is None and not self.barrier:
+            if self.output_stalled() or self.shared.node.crowded:
+                self.park()
+                return
             backlog, self._backlog = list(self._backlog), deque()
             self.execute(backlog)
 
     def park(self) -> None:
         """Leave the backlog alone until `Shared.release_parked`."""
         self._parked = True
-        self.shared.parked.add(self)
+        self.shared.parked[self] = None
 
     # Rows.
 
@@ -129,8 +140,11 @@ class Execution(Dispatch):
                 rest = chain(row[done:], rest)
         elif self.shared.node.refusal is not None:
             return self._one_by_one(row, rest)
-        else:
-            self._writes(bound, row, raw, longest)
+        elif self.shared.node.crowded:
+            self.park()
+            return self._wait(chain(row, rest))
+        elif not self._writes(bound, row, raw, longest):
+            return self._one_by_one(row, rest)
         return not self._must_stop() or self._wait(rest)
 
     def _one_by_one(self, row: Sequence[Argv], rest: Iterable[Argv]) -> bool:
@@ -148,10 +162,10 @@ class Execution(Dispatch):
         return False
 
     def _must_stop(self) -> bool:
-        """A closed door further on: a reply that comes later, a full batch, a client that does not read."""
+        """A closed door further on: a reply that comes later, a client that does not read."""
         if self._heavy > OUTPUT_PAUSE_BYTES:
             self.flush()
-        if self.output_stalled() or self.shared.node.crowded:
+        if self.output_stalled():
             self.park()
             return True
         return self.barrier or self.waiting is not None
@@ -165,6 +179,9 @@ class Execution(Dispatch):
         handler, emit, proto = bound.handler, self._out.append, self.proto
         calls = failed = 0
         began = perf_counter()
+        if bound.row is not None and len(row) > 1 and (values := bound.row(view, row)) is not None:
+            emit_bulks(emit, values)
+            calls, row = len(row), ()
         for argv in row:
             calls += 1
             try:
@@ -173,6 +190,9 @@ class Execution(Dispatch):
                 reply = refused
                 failed += 1
                 shared.stats.error(refused.code)
+            except Exception as bug:
+                reply = self.bug(bound, bug)
+                failed += 1
             if type(reply) is bytes:
                 size = len(reply)
                 if size <= SMALL_REPLY_MAX:
@@ -190,25 +210,42 @@ class Execution(Dispatch):
                 ENCODERS[type(reply)](emit, reply, proto)
         record(bound.stats, calls, perf_counter() - began, failed)
         self.last_command = bound.name
+        if shared.machine.world.events:  # a read that found nothing is an event, too
+            shared.observe_changes(self)
         return calls
 
-    def _writes(self, bound: Bound, row: Sequence[Argv], raw: bytes | None, longest: int) -> None:
-        """Writes into the open batch; those that can be seen to be wrong without the state are answered instead."""
-        if bound.check is not None and longest > bound.plain:
-            for right, refused in _checked(bound, row):
-                if right:
-                    self._enter(bound, right, None)
-                if refused is not None:
-                    self.refuse(bound, refused)
-        else:
-            self._enter(bound, row, raw)
+    def _writes(self, bound: Bound, row: Sequence[Argv], raw: bytes | None, longest: int) -> bool:
+        """Writes into the open batch; those that can be seen to be wrong without the state are answered instead.
 
-    def _enter(self, bound: Bound, row: Sequence[Argv], raw: bytes | None) -> None:
-        run = self.open_run()
+        False, and nothing is done, if they are too many bytes for one go.
+        """
+        if bound.check is None or longest <= bound.plain:
+            return self._enter(bound, row, raw)
+        if sum(map(len, row)) * WORD_BYTES + sum(map(len, chain.from_iterable(row))) > ROW_BYTES_MAX:
+            return False
+        for right, refused in _checked(bound, row):
+            if right:
+                self._enter(bound, right, None)
+            if refused is not None:
+                self.refuse(bound, refused)
+        return True
+
+    def _enter(self, bound: Bound, row: Sequence[Argv], raw: bytes | None) -> bool:
         if self.db:
             row, raw = [in_database(self.db, argv) for argv in row], None
+        if raw is None:
+            raw = entries.encode(row)
+        if len(raw) > ROW_BYTES_MAX:
+            return False
+        run = self.open_run()
         run.add(row, raw)
-        run.items.append(Item(bound, row))
+        if len(row) <= ITEM_REQUESTS_MAX:
+            run.items.append(Item(bound, row))
+        else:
+            run.items += [
+                Item(bound, row[at : at + ITEM_REQUESTS_MAX]) for at in range(0, len(row), ITEM_REQUESTS_MAX)
+            ]
+        return True
 
     # Runs.
 
@@ -226,33 +263,49 @@ class Execution(Dispatch):
     def complete(self, run: Run) -> None:
         """The run's batch is committed: apply, read and answer in order."""
         assert self._flight[0] is run, "batches are committed in order"
-        out = self._out
         self._depth += 1
         for item in run.items:
             bound = item.bound
             if bound is None:
-                out.append(item.wire)
+                self._out.append(item.wire)
+                continue
+            if item.view is not None:
+                self._read_behind(bound, item)
                 continue
             began = perf_counter()
-            if item.view is None:
-                replies = self.shared.machine.apply_all(item.requests)
-            else:
-                replies = [self.guarded(bound, item.view, argv) for argv in item.requests]
+            replies = self.shared.machine.apply_row(item.requests)
             seconds = perf_counter() - began
             if item.finish is not None:
                 replies = [self._finished(item, reply) for reply in replies]
             calls = len(replies)
             if replies[0] is OK and replies.count(OK) == calls:
-                out.append(OK.wire * calls)
+                self._out.append(OK.wire * calls)
                 failed = 0
             else:
-                failed = self._emit_all(replies)
+                failed = self._emit_all(bound, replies)
             record(bound.stats, calls, seconds, failed)
             self.last_command = bound.name
             if bound.timed or self.shared.observed:
                 self.shared.note_slow(self, item.requests[0], seconds / calls)
         self._depth -= 1
         self._landed()
+
+    def _read_behind(self, bound: Bound, item: Item) -> None:
+        """The reads of an item whose turn has come; each as of now, like any other read."""
+        shared = self.shared
+        shared.machine.read_at(shared.clock.wall_ms())
+        for argv in item.requests:
+            if self._lost and item.finish is None:
+                return
+            began = perf_counter()
+            reply = self.guarded(bound, item.view, argv)
+            seconds = perf_counter() - began
+            if item.finish is not None:
+                reply = self._finished(item, reply)
+            record(bound.stats, 1, seconds, self._emit_all(bound, (reply,)))
+            self.last_command = bound.name
+            if bound.timed or shared.observed:
+                shared.note_slow(self, argv, seconds)
 
     def _finished(self, item: Item, reply: Reply) -> Reply:
         assert item.bound is not None and item.finish is not None
@@ -261,18 +314,24 @@ class Execution(Dispatch):
         except Exception as bug:
             return self.bug(item.bound, bug)
 
-    def _emit_all(self, replies: Sequence[Any]) -> int:
-        """Encode replies; how many are errors."""
+    def _emit_all(self, bound: Bound, replies: Sequence[Any]) -> int:
+        """Encode replies whose turn it is; how many are errors. Large ones leave at once, not at the end of the run."""
         emit, proto = self._out.append, self.proto
         failed = 0
-        for reply in replies:
-            kind = type(reply)
-            if kind is CommandError:
-                failed += 1
-                self.shared.stats.error(reply.code)
-            elif kind is bytes:
-                self._heavy += len(reply)
-            ENCODERS[kind](emit, reply, proto)
+        try:
+            for reply in replies:
+                kind = type(reply)
+                if kind is CommandError:
+                    failed += 1
+                    self.shared.stats.error(reply.code)
+                elif kind is bytes:
+                    self._heavy += len(reply)
+                ENCODERS[kind](emit, reply, proto)
+        except Exception as bug:  # half of a reply may be in the output: nothing can follow it
+            self.shared.report_bug(bound.name, bug)
+            self.kill()
+        if self._heavy > OUTPUT_PAUSE_BYTES:
+            self.flush()
         return failed
 
     def fail(self, run: Run, refusal: CommandError) -> None:
@@ -282,13 +341,13 @@ class Execution(Dispatch):
             if item.bound is None:
                 self._out.append(item.wire)
                 continue
-            if item.view is None:
-                replies = [refusal for _ in item.requests]
-            else:
-                replies = [self.guarded(item.bound, item.view, argv) for argv in item.requests]
+            if item.view is not None:
+                self._read_behind(item.bound, item)
+                continue
+            replies: list[Reply] = [refusal for _ in item.requests]
             if item.finish is not None:
                 replies = [self._finished(item, reply) for reply in replies]
-            self._emit_all(replies)
+            self._emit_all(item.bound, replies)
         self._depth -= 1
         self._landed()
 
@@ -303,8 +362,11 @@ class Execution(Dispatch):
             self.shared.observe_changes(self)
         if not self._depth:
             self.flush()
-            if not self._flight and self._backlog:
-                self.resume()
+            if not self._flight:
+                if self._backlog or self._held > BACKLOG_BYTES_MAX:
+                    self.resume()
+                else:
+                    self._held = 0
 
     # Replies.
 

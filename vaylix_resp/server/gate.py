@@ -1,7 +1,7 @@
 """Admission: may this request run now? Pure, in Redis's order, so that the first error is the same one.
 
-unknown name, arity -> log-in -> transactions -> the log's state -> subscriber mode. ACL joins behind the log-in
-(part 3), roles of a cluster behind ACL (part 4). Not here: waiting (a pause, a full batch), which `execution` does.
+unknown name, arity -> what settings forbid -> log-in -> transactions -> the log's state -> subscriber mode. ACL
+joins behind the log-in (part 3), roles of a cluster behind ACL (part 4). Not here: waiting (a pause, a full batch), which `execution` does.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def refusal(
     if not bound.low <= len(argv) <= bound.high:
         return wrong_arity(bound.name)
     spec = bound.spec
+    if spec.forbidden is not None and (forbidden := spec.forbidden(session)) is not None:
+        return forbidden
     if not session.authenticated and "no_auth" not in spec.flags:
         return CommandError(NO_AUTH)
     if session.multi is not None and "no_multi" in spec.flags:
@@ -41,6 +43,16 @@ def writes(session: Session, spec: CommandSpec) -> bool:
     if spec.kind is Kind.WRITE:
         return True
     return spec.name == "exec" and session.multi is not None and session.multi.has_writes
+
+
+def must_land_first(session: Session, bound: Bound) -> bool:
+    """Whether the session's writes in flight have to be applied before this may run.
+
+    EXEC among them if keys are watched: only then is it known whether the session's own writes touched them.
+    """
+    if bound.kind is not Kind.SESSION:
+        return False
+    return not bound.early or (bound.name == "exec" and bool(session.watched))
 
 
 def queued(session: Session, spec: CommandSpec) -> bool:

@@ -6,18 +6,20 @@ Not here: entries of clients (`execution`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..commands.operations import expiry
 from ..commands.ports import Later
 from ..engine.node import Run
 from ..errors import CommandError
+from ..limits import MIB
 
 if TYPE_CHECKING:
     from .shared import Shared
 
 EXPIRE_KEYS_MAX: Final = 500  # in one entry: about a millisecond of apply
+EXPIRE_BYTES_MAX: Final = MIB  # of their names
 
 
 class Proposal:
@@ -58,16 +60,21 @@ class Expirer:
     def run(self, again: Callable[[], None]) -> None:
         """Propose what is due now; `again` is called if there was more than fits an entry."""
         shared = self._shared
-        if not self.active or self._in_flight or shared.node.refusal is not None or shared.node.crowded:
+        if not self.active or self._in_flight or shared.node.refusal is not None:
+            return
+        if shared.clients.pause_kind(shared.clock.now()):  # as in Redis: nothing changes during a pause
             return
         now = shared.clock.wall_ms()
         for number, db in enumerate(shared.machine.world.databases):
+            if shared.node.crowded:
+                return
             if not db.expires:
                 continue
-            keys = db.due(now, EXPIRE_KEYS_MAX)
+            due = db.due(now, EXPIRE_KEYS_MAX)
+            keys = _fitting(due)
             if keys:
                 self._in_flight += 1
-                more = again if len(keys) >= EXPIRE_KEYS_MAX else _enough
+                more = again if len(due) >= EXPIRE_KEYS_MAX or len(keys) < len(due) else _enough
                 propose(shared, expiry(number, keys)).listen(self._landed(more))
 
     def _landed(self, more: Callable[[], None]) -> Callable[[object], None]:
@@ -76,6 +83,16 @@ class Expirer:
             more()
 
         return landed
+
+
+def _fitting(keys: Sequence[bytes]) -> Sequence[bytes]:
+    """As many keys as fit an entry of moderate size, at least one: a name may be as long as a value."""
+    size = 0
+    for count, key in enumerate(keys):
+        size += len(key)
+        if size > EXPIRE_BYTES_MAX:
+            return keys[: max(1, count)]
+    return keys
 
 
 def _enough() -> None:

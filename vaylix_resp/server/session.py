@@ -21,7 +21,7 @@ class Session(ABC):
         "addr", "authenticated", "capa_redirect", "channels", "created", "db", "dirty", "fd", "id", "in_block",
         "last_active", "last_command", "laddr", "lib_name", "lib_ver", "monitor", "multi", "name", "no_evict",
         "no_touch", "patterns", "proto", "reply_mode", "server", "shard_channels",
-        "tracking", "user", "waiting", "watched",
+        "tracking", "user", "waiting", "watched", "watched_bytes",
     )  # fmt: skip
 
     def __init__(self, server: Server, identity: int, addr: str, laddr: str, fd: int) -> None:
@@ -47,6 +47,7 @@ class Session(ABC):
         self.authenticated = not self.server.settings.requirepass
         self.multi: Any = None
         self.watched: dict[tuple[int, bytes], int] = {}
+        self.watched_bytes = 0
         self.dirty = False
         self.reply_mode = "on"
         self.no_evict = self.no_touch = self.capa_redirect = False
@@ -63,6 +64,9 @@ class Session(ABC):
     @property
     @abstractmethod
     def output_bytes(self) -> int: ...
+
+    def refresh(self) -> None:
+        """Nothing here is derived from the rest; what `dispatch` derives it works out again."""
 
     @abstractmethod
     def push(self, message: Reply) -> None: ...

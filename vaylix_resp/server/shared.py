@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +29,7 @@ from ..observability.slowlog import SlowLog
 from ..resp.reply import OK, Reply
 from ..state.views import ReadView
 from ..storage.disk import RealDisk
-from . import info
+from . import gate, info
 from .clients import Clients
 from .monitor import Monitors
 from .proposals import Expirer, propose
@@ -72,7 +73,7 @@ class Shared:
         self.expirer = Expirer(self)
         self.rng = random.Random()
         self.observed = False  # every request takes the long way: somebody watches, or a pause is on
-        self.parked: set[Execution] = set()  # sessions whose backlog waits for `release_parked`
+        self.parked: dict[Execution, None] = {}  # whose backlog waits for `release_parked`, longest first
         self.on_shutdown: Callable[[bool | None, bool, bool], Reply] = _not_running
         self.buffering: set[Connection] = set()  # clients that do not read as fast as they ask
         self._watchers: dict[tuple[int, bytes], set[Client]] = {}
@@ -81,6 +82,7 @@ class Shared:
         self.clients.on_resume.append(self.release_parked)
         settings.subscribe("notify-keyspace-events", lambda _: self.refresh())
         settings.subscribe("slowlog-log-slower-than", lambda _: self.refresh())
+        settings.subscribe("requirepass", self._password_changed)
         self.refresh()
 
     def view(self, db: int) -> ReadView:
@@ -124,6 +126,7 @@ class Shared:
             self.monitors.active
             or 0 <= threshold < SLOW_EACH_US
             or self.clients.pause_kind(self.clock.now())
+            or "m" in settings.notify_keyspace_events  # reads have events, too
         )
         self.pubsub.configure_events(settings.notify_keyspace_events)
         if not self.pubsub.wants_events:
@@ -134,6 +137,13 @@ class Shared:
             world.touched = None
         elif world.touched is None:
             world.touched = []
+
+    def _password_changed(self, password: str) -> None:
+        """Without one nobody has to log in, or could; a new one asks only those who come later, as in Redis."""
+        if not password:
+            for client in self.clients:
+                client.authenticated = True
+                client.refresh()
 
     # What a change of data means to others.
 
@@ -166,38 +176,67 @@ class Shared:
             self.refresh()
 
     def _mark_watchers(self, touched: Sequence[tuple[int, bytes | None]]) -> None:
-        for db, key in touched:
-            if key is not None:
-                for client in self._watchers.get((db, key), ()):
-                    client.dirty = True
-                continue
-            # A whole database went or was exchanged: whoever watches a key in it that is another one now.
-            for (watched_db, watched_key), clients in self._watchers.items():
-                if watched_db == db:
-                    version = self.machine.world.views[db].version(watched_key)
+        views = self.machine.world.views
+        times = Counter(touched)
+        for place, count in times.items():
+            db, key = place
+            if key is not None and place in self._watchers:
+                # Of a key that was not visible when it was watched, having expired, only the remains have gone
+                # (if it is not that it was written and then flushed).
+                remains = count == 1 and (db, None) not in times and not views[db].exists(key)
+                for client in self._watchers[place]:
+                    client.dirty |= not (remains and client.watched[place] == 0)
+        # A whole database went or was exchanged: whoever watches a key in it that is another one now.
+        whole = {db for db, key in times if key is None}
+        if whole:
+            for place, clients in self._watchers.items():
+                if place[0] in whole:
+                    version = views[place[0]].version(place[1])
                     for client in clients:
-                        client.dirty |= client.watched[db, watched_key] != version
+                        client.dirty |= client.watched[place] != version
 
     # What execution asks of it.
 
     def holds_back(self, client: Session, bound: Bound) -> bool:
-        """Whether a pause makes this request wait; the client is woken when the pause ends."""
-        writes_queued = client.multi is not None and client.multi.has_writes
-        if not self.clients.holds(self.clock.now(), bound.spec, writes_queued):
-            return False
+        """Whether a pause or a full batch makes this request wait; the client is woken when that is over."""
+        if not (self.node.crowded and gate.writes(client, bound.spec)):
+            if not self.observed:
+                return False
+            writes_queued = client.multi is not None and client.multi.has_writes
+            if not self.clients.holds(self.clock.now(), bound.spec, writes_queued):
+                return False
         client.park()
         return True
 
     def release_parked(self) -> None:
         """Let sessions go on that waited for room in a batch, for the end of a pause, or for their reader."""
-        if self.parked:
-            parked, self.parked = self.parked, set()
-            for session in parked:
-                session.resume()
+        parked, self.parked = self.parked, {}
+        while parked:
+            if self.node.crowded:  # the others keep their place, or the same few would fill every batch
+                self.parked = parked | self.parked
+                return
+            session = next(iter(parked))
+            del parked[session]
+            session.resume()
+
+    def forget(self, client: Client) -> None:
+        """Whatever a client that is gone had asked to be told of. Safe to call twice."""
+        self.unwatch(client)
+        self.pubsub.drop(client)
+        self.tracking.drop(client)
+        self.monitors.drop(client)
+        self.refresh()
 
     def feed_monitors(self, client: Client, spec: CommandSpec, argv: Sequence[bytes]) -> None:
-        if self.monitors.active:
-            self.monitors.feed(spec, argv, client.db, client.addr, self.clock.wall_ms() * 1000)
+        """Show a request that is being executed; of an EXEC first what it executes."""
+        if not self.monitors.active:
+            return
+        now_us = self.clock.wall_us()
+        block = client.multi if spec.name == "exec" and not client.dirty else None
+        if block is not None and not block.aborted:
+            for queued, words, db in block.requests:
+                self.monitors.feed(queued, words, db, client.addr, now_us)
+        self.monitors.feed(spec, argv, client.db, client.addr, now_us)
 
     def note_slow(self, client: Client, argv: Sequence[bytes], seconds: float) -> None:
         if self.slowlog.wants(seconds):
@@ -212,10 +251,13 @@ class Shared:
             argv = argv[2:]
         return (b"EXEC",) if argv[0] == EXEC else redacted(self.table.find(argv).spec, argv)
 
-    def look_for_http(self, client: Client, argv: Sequence[bytes]) -> None:
-        if argv[0].lower() in HTTP:
-            log.warning("an HTTP request was closed: cross-protocol scripting?", addr=client.addr)
-            client.kill()
+    def look_for_http(self, client: Client, argv: Sequence[bytes]) -> bool:
+        """Whether an unknown command is the beginning of an HTTP request; then the client is closed, unanswered."""
+        if argv[0].lower() not in HTTP:
+            return False
+        log.warning("an HTTP request was closed: cross-protocol scripting?", addr=client.addr)
+        client.kill()
+        return True
 
     def report_bug(self, name: str, bug: BaseException) -> None:
         self.stats.unexpected_error_replies += 1
@@ -230,9 +272,11 @@ class Shared:
         """About ten times a second: rates and ends of pauses."""
         self.now = now = self.clock.now()
         self.stats.tick(now)
-        if self.observed and not self.clients.pause_kind(now):
-            self.refresh()
-            self.release_parked()
+        if not self.clients.pause_kind(now):
+            if self.observed:
+                self.refresh()
+            if self.parked:
+                self.release_parked()
 
     def collect(self) -> bool:
         """Free another slice of flushed databases; True while there is more."""

@@ -32,8 +32,8 @@ class Bound:
     """A command with what dispatch needs of it, flat, because attributes of attributes cost time."""
 
     __slots__ = (
-        "check", "early", "handler", "high", "kind", "low", "name", "plain", "route", "spec", "stats", "subcommands",
-        "spelling", "timed",
+        "check", "early", "handler", "high", "kind", "low", "name", "plain", "route", "row", "spec", "stats",
+        "spelling", "subcommands", "timed",
     )  # fmt: skip
 
     def __init__(self, spec: CommandSpec, stats: Stats) -> None:
@@ -46,6 +46,7 @@ class Bound:
         self.high = spec.arity if spec.arity >= 0 else WORDS_MAX
         self.check: Check | None = spec.check
         self.plain = spec.plain
+        self.row = spec.row
         self.early = "early" in spec.flags
         self.timed = not spec.complexity.startswith("O(1)")
         self.stats: CommandStats = stats.command(spec.name)
@@ -82,8 +83,7 @@ class CommandTable:
             sub = bound.subcommands.get(argv[1]) or bound.subcommands.get(argv[1].lower())
             if sub is not None:
                 return sub
-            if bound.spec.handler is None:
-                raise unknown_subcommand(bound.spec, argv)
+            raise unknown_subcommand(bound.spec, argv)  # also where the container does something alone, as COMMAND
         return bound
 
 

@@ -160,12 +160,17 @@ class TrackingTable:
         if tracking.caching and client.multi is None and not spec.name.startswith("client|"):
             tracking.caching = False
 
-    def remember(self, client: Client, spec: CommandSpec, argv: Argv) -> None:
-        """Take note of the keys read by one command, which may be one of a transaction."""
+    def remember(self, client: Client, spec: CommandSpec, argv: Argv, caching: bool | None = None) -> None:
+        """Take note of the keys read by one command, which may be one of a transaction.
+
+        `caching`: whether CLIENT CACHING was said for it; None: as it is at the moment.
+        """
         tracking: Tracking | None = client.tracking
         if tracking is None or tracking.bcast or "readonly" not in spec.flags:
             return
-        if (tracking.optin and not tracking.caching) or (tracking.optout and tracking.caching):
+        if caching is None:
+            caching = tracking.caching
+        if (tracking.optin and not caching) or (tracking.optout and caching):
             return
         try:
             keys = [key for key, flags in spec.keys_of(argv) if "not_key" not in flags]

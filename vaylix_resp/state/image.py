@@ -1,7 +1,7 @@
 """The whole state as a sequence of plain objects, and back: what a snapshot holds.
 
-Promise: `load` of everything that `dump` yields makes an equal state machine, with as many databases. Each object is small enough to be
-handled in one go (about a thousand keys or a few MiB). Not here: files (`storage.snapshot`).
+Promise: `load` of everything that `dump` yields makes an equal state machine, with as many databases. Each object is
+small enough to be handled in one go (about a thousand keys or a few MiB). Not here: files (`storage.snapshot`).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from .views import ReadView, WriteTx
 
 Argv = Sequence[bytes]
 Handler = Callable[[WriteTx, Argv], Any]
+RowHandler = Callable[[WriteTx, Sequence[Argv]], list[Any] | None]
 Event = tuple[str, str, bytes, int]  # letter, name, key, database
 Touched = tuple[int, bytes | None]  # database, key; None: the whole database
 
@@ -68,9 +69,17 @@ class StateMachine:
     `rng` is the chance of reads (RANDOMKEY) and never reaches the state, so that replicas may have different ones.
     """
 
-    def __init__(self, table: Mapping[bytes, Handler], databases: int = 16, *, rng: Rng) -> None:
+    def __init__(
+        self,
+        table: Mapping[bytes, Handler],
+        databases: int = 16,
+        *,
+        rng: Rng,
+        rows: Mapping[bytes, RowHandler] | None = None,
+    ) -> None:
         self.world = World(databases, table, rng)
         self.table = table
+        self.rows = rows or {}  # for some names: the same as the handler, for many operations at once
         self.applied = 0  # sequence of the last entry applied
         self.time_ms = 0  # of the last batch applied; never falls
         self.on_bug: Callable[[bytes, Exception], None] = _ignore_bug
@@ -89,6 +98,7 @@ class StateMachine:
     def apply_all(self, operations: Iterable[Argv]) -> list[Any]:
         """Execute the next entries, in order; the reply of each. Hot: one turn of the loop per write."""
         world, table, root = self.world, self.table, self._root
+        world.now_ms = self.time_ms  # a read between two entries may have moved it to the local clock
         sequence = self.applied
         replies: list[Any] = []
         for operation in operations:
@@ -108,12 +118,24 @@ class StateMachine:
         self.applied = sequence
         return replies
 
+    def apply_row(self, operations: Sequence[Argv]) -> list[Any]:
+        """`apply_all` for operations of one name: at once, if its row handler can do so just now."""
+        if len(operations) > 1 and (row := self.rows.get(operations[0][0])) is not None:
+            world = self.world
+            world.now_ms = self.time_ms
+            world.sequence = self.applied + 1
+            replies = row(self._root, operations)
+            if replies is not None:
+                self.applied += len(operations)
+                return replies
+        return self.apply_all(operations)
+
     def read_at(self, now_ms: int) -> None:
         """Set the time by which reads hide expired keys; never before what the log has already seen."""
         self.world.now_ms = now_ms if now_ms > self.time_ms else self.time_ms
 
     def resize(self, databases: int) -> None:
-        """Have so many databases from here on; those that go are empty. (How many there are decides what MOVE means.)"""
+        """Have so many databases from here on; those that go are empty. Their number decides what MOVE or COPY do."""
         world = self.world
         assert not any(db.items for db in world.databases[databases:]), databases
         for of_each in (world.databases, world.views, world.transactions):

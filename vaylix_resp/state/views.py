@@ -7,7 +7,7 @@ Not here: argument parsing (`commands`), time (`now` is set by whoever lends the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from .keyspace import NOT_EXPIRING, Database
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EMPTY_KEYS_MAX: Final = 1000  # as many are removed on the spot, within a millisecond or two
 TRASH_MAX: Final = 64  # flushed databases waiting to be freed; one more frees the oldest at once: a pause has an end
+ROW_BYTES_MAX: Final = 1 << 20  # of values copied at once; beyond, one by one, with a look at the output in between
 RANDOM_TRIES: Final = 100  # expired keys that `random_key` may hit before it gives up, as Redis does on replicas
 
 
@@ -64,6 +65,17 @@ class ReadView:
             return None
         world.hits += 1
         return item[VERSION_BYTES:]
+
+    def strings(self, keys: Sequence[bytes]) -> list[bytes] | None:
+        """`string` for many keys, if all of them are there and none can expire or be in need of more; else None."""
+        db = self.db
+        if db.expires or db.floor:
+            return None
+        items = [*map(db.items.get, keys)]
+        if None in items or sum(map(len, items)) > ROW_BYTES_MAX:  # type: ignore[arg-type]
+            return None
+        self.world.hits += len(items)
+        return [item[VERSION_BYTES:] for item in items]  # type: ignore[index]
 
     def exists(self, key: bytes) -> bool:
         return self.item(key) is not None
@@ -174,6 +186,31 @@ class WriteTx(ReadView):
             self._created(key)
         if world.touched is not None:
             world.touched.append((self.index, key))
+
+    def put_row(self, entries: Sequence[Sequence[bytes]]) -> bool:
+        """`put` for (name, key, value) of consecutive entries; `world.sequence` is that of the first.
+
+        False, and nothing done, where one of them would have to do more than to store: look at an expiry, tell
+        somebody, or reckon with versions given before. A test holds it against `put`, entry by entry.
+        """
+        db, world = self.db, self.world
+        sequence = world.sequence
+        if (
+            db.expires or db.flags or db.floor or world.top_version >= sequence
+            or world.events is not None or world.touched is not None
+        ):  # fmt: skip
+            return False
+        items = db.items
+        count = len(items)
+        for _, key, value in entries:
+            items[key] = sequence.to_bytes(VERSION_BYTES, "big") + value
+            sequence += 1
+            if len(items) != count:
+                count += 1
+                db.index(key)
+        world.sequence = world.top_version = sequence - 1
+        world.version = world.sequence.to_bytes(VERSION_BYTES, "big")
+        return True
 
     def update(self, key: bytes, value: bytes) -> None:
         """Make `key` this string and keep its expiry and flags. The caller has looked at the key in this entry."""

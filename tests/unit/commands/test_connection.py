@@ -48,6 +48,16 @@ def test_auth(password, line, reply):
     assert client.authenticated is (before or reply is OK)
 
 
+@pytest.mark.parametrize("line, denied", [
+    ("AUTH wrong", 1), ("AUTH default wrong", 1), ("AUTH other sesame", 1), ("HELLO 3 AUTH default wrong", 1),
+    ("AUTH sesame", 0), ("HELLO 3 AUTH default sesame", 0), ("AUTH a b c", 0), ("HELLO 3", 0), ("HELLO 4 AUTH a b", 0),
+])  # fmt: skip
+def test_refused_log_ins_are_counted(line, denied):
+    client = FakeServer(requirepass="sesame").connect()
+    client.call(*line.split())
+    assert client.server.stats.acl_access_denied_auth == denied
+
+
 def test_a_password_may_be_any_bytes():
     client = FakeServer(requirepass=b"\xff\x00p".decode("utf-8", "surrogateescape")).connect()
     assert client.call("AUTH", b"\xff\x00q") == WRONG_PASS

@@ -158,6 +158,16 @@ def test_a_key_argument_names_its_specification(name, index):
         (("GETKEYSANDFLAGS", "get", "a"), [[b"a", states("RO", "access")]]),
         (("GETKEYSANDFLAGS", "sort", "a", "STORE", "b"),
          [[b"a", states("RO", "access")], [b"b", states("OW", "update")]]),
+        (("GETKEYSANDFLAGS", "SET", "a", "b"), [[b"a", states("OW", "update")]]),
+        (("GETKEYSANDFLAGS", "SET", "a", "GET"), [[b"a", states("OW", "update")]]),
+        (("GETKEYSANDFLAGS", "SET", "a", "b", "EX", "get"), [[b"a", states("RW", "access", "update")]]),
+        (("GETKEYSANDFLAGS", "BITFIELD", "a"), [[b"a", states("RO", "access")]]),
+        (("GETKEYSANDFLAGS", "BITFIELD", "a", "get", "SET", "0", "overflow", "SET", "GET", "u8", "1"),
+         [[b"a", states("RO", "access")]]),
+        (("GETKEYSANDFLAGS", "BITFIELD", "a", "GET", "u8", "0", "SET", "u8", "0", "1"),
+         [[b"a", states("RW", "access", "update")]]),
+        (("GETKEYSANDFLAGS", "BITFIELD", "a", "GET", "u8"), [[b"a", states("RW", "access", "update")]]),
+        (("GETKEYSANDFLAGS", "BITFIELD", "a", "OVERFLOW"), [[b"a", states("RW", "access", "update")]]),
         (("INFO", "nosuch", "get|x", "config|nosuch"), [None, None, None]),
         (("DOCS", "nosuch", "get|x"), {}),
         (("LIST", "x"), "ERR syntax error"),
@@ -171,12 +181,6 @@ def test_a_key_argument_names_its_specification(name, index):
 )  # fmt: skip
 def test_answers(client, words, reply):
     assert client.call("COMMAND", *words) == reply
-
-
-def test_an_unknown_subcommand(client):
-    spec = COMMANDS["command"]
-    with pytest.raises(Exception, match="ERR unknown subcommand 'foo'. Try COMMAND HELP."):
-        spec.handler(client, [b"COMMAND", b"foo"])
 
 
 def read(reply, proto=2):

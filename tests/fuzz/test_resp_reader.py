@@ -1,0 +1,72 @@
+"""Mutated requests and noise to the RESP reader: nothing but ProtocolError comes out, and what the slow twin says.
+
+In CI a few thousand inputs; `python -m tests.fuzz.test_resp_reader --seed N --inputs 1000000` for longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from random import Random
+
+from tests.unit.resp.test_reader import ERRORS, SMUGGLED, WHOLE
+from tests.unit.resp.twin import cut, pack, quick_read, slow_read
+
+CORPUS = [wire for wire, *_ in (*WHOLE, *ERRORS) if len(wire) < 2000] + SMUGGLED
+TOKENS = [*map(bytes, zip(b"*$\n\r+-:%~>|=(,019\"' \0\xff", strict=True))]
+TOKENS += [b"\r\n", b"XX", b"#t\r\n", b"_\r\n", b"*1\r\n", b"$1\r\na\r\n", b"$-1\r\n", b"*0\r\n", b"*99999\r\n"]
+TOKENS += [b"\\x41", b"$4\r\nPING\r\n", b"PING\r\n"]
+
+
+def mutated(rng: Random) -> bytes:
+    """Some inputs behind each other, then a few bytes removed, changed, repeated or put in."""
+    data = bytearray(b"".join(rng.choices(CORPUS, k=rng.randrange(1, 4))))
+    if rng.random() < 0.3:
+        data += pack(*[rng.randbytes(rng.randrange(6)) for _ in range(rng.randrange(1, 5))])
+    for _ in range(rng.choice((0, 1, 1, 2, 5))):
+        at = rng.randrange(len(data) + 1)
+        match rng.randrange(5):
+            case 0:
+                del data[at : at + rng.randrange(1, 4)]
+            case 1:
+                data[at:at] = rng.choice(TOKENS)
+            case 2:
+                data[at : at + 1] = rng.randbytes(1)
+            case 3:
+                data[at:at] = data[at : at + rng.randrange(1, 30)]
+            case _:
+                data[at : at + 2] = rng.choice(TOKENS)
+    return bytes(data)
+
+
+def check(rng: Random) -> None:
+    data = mutated(rng)
+    trusted = rng.random() < 0.8
+    expected = slow_read(data, trusted=trusted)
+    pieces = cut(data, [rng.randrange(5000) for _ in range(rng.choice((0, 0, 1, 3, 10)))])
+    found = quick_read(pieces, trusted=trusted)
+    assert found == expected, (trusted, pieces, found, expected)
+
+
+
+
+def test_mutated_requests() -> None:
+    for seed in range(6000):
+        check(Random(seed))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=time.time_ns() // 1000)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    options = parser.parse_args()
+    for seed in range(options.seed, options.seed + options.inputs):
+        try:
+            check(Random(seed))
+        except BaseException:
+            print(f"seed {seed}")
+            raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,426 @@
+"""The order of replies, what waits for what, and what a batch may hold: with commits decided by the test."""
+
+import pytest
+
+from tests.unit.server.front import Stage, pack
+from vaylix_resp.errors import INDETERMINATE
+from vaylix_resp.limits import BACKLOG_BYTES_MAX, BATCH_BODY_BYTES_MAX, BATCH_BYTES_MAX, MIB, ROW_BYTES_MAX
+from vaylix_resp.server.execution import ITEM_REQUESTS_MAX
+
+
+@pytest.fixture
+def stage():
+    stage = Stage()
+    yield stage
+    stage.close()
+
+
+# Each: what is sent in one packet, and what is answered. Only the first line of replies may come before the commit.
+PIPELINES = {
+    "reads at once": (["GET a", "PING", "STRLEN a"], ["_", "+PONG", ":0"], []),
+    "a read behind the own write": (["SET a 1", "GET a"], [], ["+OK", "1"]),
+    "reads before a write do not wait": (["GET a", "SET a 1", "GET a"], ["_"], ["+OK", "1"]),
+    "errors keep their place": (
+        ["SET a x", "INCR a", "NOSUCH", "GET", "GET a"],
+        [],
+        ["+OK", "-ERR value is not an integer or out of range",
+         "-ERR unknown command 'NOSUCH', with args beginning with: ",
+         "-ERR wrong number of arguments for 'get' command", "x"],
+    ),
+    "an error in front is not held up": (["NOSUCH", "SET a 1"],
+                                         ["-ERR unknown command 'NOSUCH', with args beginning with: "], ["+OK"]),
+    "a write that is refused before the log": (
+        ["SET a 1", "SET a 2 NOSUCH", "SET a 3", "GET a"], [], ["+OK", "-ERR syntax error", "+OK", "3"]),
+    "only refused writes": (["SET a 2 NOSUCH", "EXPIRE a b"],
+                            ["-ERR syntax error", "-ERR value is not an integer or out of range"], []),
+    "commands on the session alone run early": (
+        ["SET a 1", "PING", "ECHO e", "CLIENT ID", "GET a"], [], ["+OK", "+PONG", "e", ":1", "1"]),
+    "SELECT early": (["SET a 0", "SELECT 1", "SET a 1", "GET a", "SELECT 0", "GET a"], [],
+                     ["+OK", "+OK", "+OK", "1", "+OK", "0"]),
+    "other session commands see the writes": (["SET a 1", "PUBSUB NUMPAT", "GET a"], [], ["+OK", ":0", "1"]),
+    "a row of each kind": (["SET a 1", "SET b 2", "GET a", "GET b", "GET c", "DEL a", "DEL a", "GET a"], [],
+                           ["+OK", "+OK", "1", "2", "_", ":1", ":0", "_"]),
+    "one command in many spellings": (["Set a 1", "sEt a 2", "set a 3", "Get a"], [], ["+OK", "+OK", "+OK", "3"]),
+    "WATCH behind a write": (["SET a 1", "WATCH a", "MULTI", "SET a 2", "EXEC", "GET a"], [],
+                             ["+OK", "+OK", "+OK", "+QUEUED", "[+OK]", "2"]),
+    "MULTI in one packet": (["MULTI", "INCR a", "INCR a", "GET a", "EXEC"], ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"],
+                            ["[:1 :2 2]"]),
+    "blocks in flight": (["MULTI", "INCR a", "EXEC", "GET a", "MULTI", "INCR a", "EXEC", "GET a"],
+                         ["+OK", "+QUEUED"], ["[:1]", "1", "+OK", "+QUEUED", "[:2]", "2"]),
+    "a block of reads behind a write": (["SET a 1", "MULTI", "GET a", "EXEC", "SET a 2", "GET a"], [],
+                                        ["+OK", "+OK", "+QUEUED", "[1]", "+OK", "2"]),
+    "a block of reads alone": (["MULTI", "GET a", "PING", "EXEC"], ["+OK", "+QUEUED", "+QUEUED", "[_ +PONG]"], []),
+    "a SELECT inside a block": (["MULTI", "SET a 0", "SELECT 3", "SET a 3", "EXEC", "GET a", "SELECT 0", "GET a"],
+                                ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"], ["[+OK +OK +OK]", "3", "+OK", "0"]),
+    "an empty block": (["SET a 1", "MULTI", "EXEC", "GET a"], [], ["+OK", "+OK", "[]", "1"]),
+    "QUIT behind a write": (["SET a 1", "GET a", "QUIT", "GET a"], [], ["+OK", "1", "+OK"]),
+    "UNSUBSCRIBE behind a write": (["SET a 1", "UNSUBSCRIBE", "GET a"], [], ["+OK", "[unsubscribe _ :0]", "1"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", ["one packet", "one by one", "bytes"])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_pipelines(stage, name, cut):
+    lines, at_once, later = PIPELINES[name]
+    client = stage.connect()
+    if cut == "one packet":
+        client.send(*lines)
+    elif cut == "one by one":
+        for line in lines:
+            client.send(line)
+    else:
+        packed = pack(*lines)
+        for at in range(len(packed)):
+            client.raw(packed[at : at + 1])
+    assert client.heard() == at_once, "before the commit"
+    stage.commit()
+    assert client.heard() == later
+    assert client.closed == ("QUIT" in lines)
+
+
+def test_nothing_of_a_write_is_visible_before_its_batch_has_landed(stage):
+    writer, reader = stage.connect(), stage.connect()
+    writer.send("SET a 1", "GET a")
+    batch = stage.seal()
+    assert reader.ask("GET a", "EXISTS a", "DBSIZE") == ["_", ":0", ":0"]
+    stage.node.persist(batch)
+    assert reader.ask("GET a") == ["_"]
+    stage.node.persisted(batch)
+    assert reader.ask("GET a") == ["1"] and writer.heard() == ["+OK", "1"]
+
+
+def test_runs_in_two_batches_answer_in_order(stage):
+    client = stage.connect()
+    client.send("SET a 1")
+    first = stage.seal()
+    client.send("GET a", "INCR a", "PING", "GET a")
+    assert client.heard() == []
+    stage.land(first)
+    assert client.heard() == ["+OK", "1"], "the read went behind the first write, before the second"
+    stage.commit()
+    assert client.heard() == [":2", "+PONG", "2"]
+
+
+def test_clients_in_one_batch_each_get_their_own(stage):
+    clients = [stage.connect() for _ in range(5)]
+    for number, client in enumerate(clients):
+        client.send("INCR n", "GET n", f"SET own:{number} {number}", f"GET own:{number}")
+    assert stage.commit() == 1
+    assert [client.heard() for client in clients] == [[f":{n + 1}", f"{n + 1}", "+OK", f"{n}"] for n in range(5)]
+
+
+def test_a_read_behind_a_write_in_another_database(stage):
+    client = stage.connect()
+    client.send("SELECT 2", "SET a 2", "SELECT 0", "GET a", "SELECT 2", "GET a")
+    assert stage.logged() == [[b"@in", b"2", b"SET", b"a", b"2"]]
+    stage.commit()
+    assert client.heard() == ["+OK", "+OK", "+OK", "_", "+OK", "2"]
+
+
+def test_only_two_spellings_are_in_the_log(stage):
+    client = stage.connect()
+    client.send("sEt a 1", "set a 1", "SET a 1", "Client id", "gEtDeL a")
+    assert [op[0] for op in stage.logged()] == [b"SET", b"set", b"SET", b"GETDEL"]
+
+
+def test_a_packet_of_one_row_is_logged_as_it_came(stage):
+    client = stage.connect()
+    packet = pack("SET a 1", "SET b 2")
+    client.raw(packet)
+    (run,) = stage.node.open.runs
+    assert run.payload == [packet] and run.count == 2
+
+
+# Barriers.
+
+
+@pytest.mark.parametrize("proto", [2, 3])
+def test_subscribe_behind_a_write(stage, proto):
+    client = stage.connect(f"HELLO {proto}")
+    client.send("SET a 1", "SUBSCRIBE c", "PING", "SUBSCRIBE d")
+    assert client.heard() == []
+    stage.commit()
+    push = ">" if proto == 3 else ""
+    pong = "+PONG" if proto == 3 else "[pong ]"
+    assert client.heard() == ["+OK", f"{push}[subscribe c :1]", pong, f"{push}[subscribe d :2]"]
+
+
+def test_a_block_that_changes_the_session_holds_back_what_follows(stage):
+    client = stage.connect()
+    client.send("MULTI", "SET a 1", "SELECT 4", "EXEC", "SET a 4", "HELLO 3", "GET a")
+    assert len(stage.logged()) == 1, "the second SET does not know its database yet"
+    batch = stage.seal()
+    client.send("GET b")
+    stage.land(batch)
+    assert client.heard() == ["+OK", "+QUEUED", "+QUEUED", "[+OK +OK]"]
+    stage.commit()
+    found = client.heard()
+    assert found[0] == "+OK" and found[1].startswith("{server redis") and found[2:] == ["4", "_"]
+    assert stage.connect().ask("GET a", "SELECT 4", "GET a") == ["1", "+OK", "4"]
+
+
+def test_a_later_holds_back_what_follows(stage):
+    client = stage.connect()
+    client.send("SET a 1", "WAIT 1 500", "INCR a", "GET a")
+    stage.commit()
+    assert client.heard() == ["+OK"]
+    client.send("GET a")
+    assert client.heard() == []
+    stage.wait(1)
+    stage.commit()
+    assert client.heard() == [":0", ":2", "2", "2"]
+
+
+def test_unblocking_from_elsewhere(stage):
+    client, other = stage.connect(), stage.connect()
+    client.send("WAIT 1 0", "PING")
+    assert other.ask("CLIENT UNBLOCK 1 ERROR") == [":1"]
+    assert client.heard() == ["-UNBLOCKED client unblocked via CLIENT UNBLOCK", "+PONG"]
+
+
+# What a batch may hold.
+
+
+def value(size):
+    return b"x" * size
+
+
+def test_a_full_batch_parks_everybody_and_lets_them_go_on_in_turn(stage):
+    clients = [stage.connect() for _ in range(4)]
+    for client in clients:
+        client.send(("SET", "k", value(20 * MIB)), "STRLEN k", "PING")
+    assert len(stage.node.open.runs) == 2 and stage.node.crowded
+    assert [client.heard() for client in clients] == [[]] * 4
+    batch = stage.seal()
+    assert batch.count == 2 and len(stage.node.open.runs) == 2, "the others have joined the next batch"
+    stage.land(batch)
+    stage.commit()
+    assert [client.heard() for client in clients] == [["+OK", f":{20 * MIB}", "+PONG"]] * 4
+
+
+def test_places_in_the_queue_for_a_batch_are_kept(stage):
+    clients = [stage.connect() for _ in range(4)]
+    served = []
+    big = ("SET", "k", value(BATCH_BYTES_MAX))
+    for number, client in enumerate(clients):
+        client.wire.on_write = lambda data, number=number: served.append(number)
+    for _ in range(3):
+        for client in clients:
+            client.send(big)
+    while stage.node.open.runs:
+        batch = stage.seal()
+        assert len(batch.runs) == 1
+        stage.land(batch)
+        stage.breathe()
+    assert served == [0, 1, 2, 3] * 3, "nobody is served twice before everybody has been served once"
+
+
+def test_reads_do_not_wait_for_a_full_batch(stage):
+    writer, reader = stage.connect(), stage.connect()
+    writer.send(("SET", "k", value(BATCH_BYTES_MAX)))
+    assert stage.node.crowded
+    assert reader.ask("GET a", "PING", "MULTI", "GET a", "EXEC") == ["_", "+PONG", "+OK", "+QUEUED", "[_]"]
+
+
+def test_a_block_waits_for_room(stage):
+    writer, other = stage.connect(), stage.connect()
+    other.ask("MULTI", "SET a 1")
+    writer.send(("SET", "k", value(BATCH_BYTES_MAX)))
+    other.send("EXEC", "GET a")
+    assert other.heard() == [] and len(stage.logged()) == 1
+    stage.commit()
+    assert other.heard() == ["[+OK]", "1"]
+
+
+def test_no_batch_is_larger_than_a_batch_may_be(stage):
+    """One client's backlog, resumed at once, is many times a batch."""
+    client = stage.connect()
+    client.send("SET a 1", "PUBLISH c m", *[("SET", f"k{n}", value(15 * MIB)) for n in range(12)], "GET a")
+    sizes = []
+    while stage.node.open.runs:
+        batch = stage.seal()
+        sizes.append(len(batch.body))
+        stage.land(batch)
+        stage.breathe()
+    assert max(sizes) < BATCH_BYTES_MAX + 16 * MIB < BATCH_BODY_BYTES_MAX and len(sizes) > 3
+    assert client.heard() == ["+OK", ":0"] + ["+OK"] * 12 + ["1"]
+
+
+@pytest.mark.parametrize("db", [0, 1])
+@pytest.mark.parametrize("options", ["", "EX 1000"])
+def test_large_writes_join_one_by_one(stage, db, options):
+    client = stage.connect(f"SELECT {db}")
+    size = ROW_BYTES_MAX // 2
+    client.send(*[("SET", f"k{n}", value(size), *options.split()) for n in range(7)], "DBSIZE")
+    assert len(stage.node.open.runs[0].payload) == 7
+    stage.commit()
+    assert client.heard() == ["+OK"] * 7 + [":7"]
+
+
+def test_many_writes_are_applied_in_pieces(stage):
+    client = stage.connect()
+    client.send(*[f"INCR n{n % 3}" for n in range(3 * ITEM_REQUESTS_MAX)])
+    (run,) = stage.node.open.runs
+    assert [len(item.requests) for item in run.items] == [ITEM_REQUESTS_MAX] * 3
+    stage.commit()
+    assert client.heard() == [f":{n // 3 + 1}" for n in range(3 * ITEM_REQUESTS_MAX)]
+
+
+# A log that fails.
+
+
+def test_a_failed_batch_answers_its_reads_truthfully(stage):
+    client, other = stage.connect("SET a 1", "SET b 1"), stage.connect()
+    client.send("SET a 2", "GET a", "PING", "MULTI", "GET a", "EXEC", "MULTI", "SET b 2", "PING", "EXEC", "SELECT 1",
+                "GET a", "SELECT 0", "INCR a")  # fmt: skip
+    stage.break_disk()
+    stage.commit()
+    indeterminate = f"-{INDETERMINATE}"
+    assert client.heard() == [indeterminate, "1", "+PONG", "+OK", "+QUEUED", "[1]", "+OK", "+QUEUED", "+QUEUED",
+                              indeterminate, "+OK", "_", "+OK", f"-{stage.node.refusal.text}"]  # fmt: skip
+    assert stage.node.refusal.text.startswith("MISCONF Writes are refused: the log failed")
+    assert client.ask("SET a 3", "GET a") == [f"-{stage.node.refusal.text}", "1"]
+    assert other.ask("GET a", "PING") == ["1", "+PONG"]
+
+
+def test_those_who_gathered_while_the_disk_failed_are_refused(stage):
+    first, second = stage.connect("SET a 1"), stage.connect()
+    first.send("SET a 2")
+    batch = stage.seal()
+    second.send("SET a 3", "GET a", "PUBLISH c m", "SET b 1", "GET b")
+    first.send("INCR a")
+    stage.break_disk()
+    stage.land(batch)
+    assert first.heard() == [f"-{INDETERMINATE}"]
+    stage.commit()
+    misconf = stage.node.refusal.text
+    assert first.heard() == [f"-{misconf}"]
+    assert second.heard() == [f"-{misconf}", "1", ":0", f"-{misconf}", "_"]
+
+
+def test_a_session_goes_on_after_a_failed_batch(stage):
+    """What waited behind it is executed, and the barrier of a block that was never applied is lifted."""
+    client = stage.connect()
+    client.send("MULTI", "SET a 1", "SELECT 3", "EXEC", "GET a", "CLIENT LIST ID 99", "PING")
+    stage.break_disk()
+    stage.commit()
+    assert client.heard() == ["+OK", "+QUEUED", "+QUEUED", f"-{INDETERMINATE}", "_", "", "+PONG"]
+    assert client.ask("CLIENT TRACKINGINFO")[0].startswith("[flags")
+    assert client.session.db == 0
+
+
+def test_a_full_disk_refuses_and_writes_come_back(stage):
+    client = stage.connect("SET a 1")
+    stage.node.out_of_space()
+    refused = client.ask("SET a 2", "INCR a", "GET a")
+    assert [text[:8] for text in refused] == ["-MISCONF", "-MISCONF", "1"]
+    stage.node.space_is_back()
+    assert client.ask("INCR a") == [":2"]
+
+
+# Clients that go.
+
+
+def test_the_writes_of_a_client_that_vanished_stay(stage):
+    client, other = stage.connect(), stage.connect()
+    client.send("SET a 1", "GET a", "MULTI", "INCR n", "PUBLISH c m", "SUBSCRIBE c", "CLIENT TRACKING ON", "EXEC",
+                "WATCH a", "SET a 2")  # fmt: skip
+    client.vanish()
+    other.ask("SUBSCRIBE c")
+    stage.commit()
+    assert other.heard() == ["[message c m]"]
+    assert stage.connect().ask("GET a", "GET n", "PUBSUB NUMSUB c", "INFO clients")[:3] == ["1", "1", "[c :1]"]
+    assert not stage.shared.tracking.active and not stage.shared._watchers
+    assert len(stage.shared.clients) == 2
+
+
+def test_nothing_is_read_for_nobody(stage):
+    client = stage.connect()
+    client.send("SET a 1", *["GET a"] * 100)
+    client.vanish()
+    stage.commit()
+    assert stage.shared.stats.commands["get"].calls == 0
+
+
+def test_a_bug_in_a_handler_is_an_error_to_its_client_alone(stage, monkeypatch):
+    client, other = stage.connect(), stage.connect()
+    table = stage.shared.table.by_name
+
+    def broken(view, argv):
+        raise ZeroDivisionError("a test's own")
+
+    for name in (b"STRLEN", b"GETRANGE"):
+        monkeypatch.setattr(table[name], "handler", broken)
+    client.send("STRLEN a", "SET a 1", "STRLEN a", "GETRANGE a 0 1", "GET a")
+    other.send("SET b 1", "GET b")
+    stage.commit()
+    bug = "-ERR internal error while executing the request; see the server's log"
+    assert client.heard() == [bug, "+OK", bug, bug, "1"] and other.heard() == ["+OK", "1"]
+    assert len(stage.bugs) == 3
+    stage.bugs.clear()
+
+
+@pytest.mark.parametrize("lines", [["STRLEN a"], ["SET a 1", "STRLEN a"], ["GETDEL a"]])
+def test_a_reply_that_cannot_be_encoded_costs_one_connection(stage, monkeypatch, lines):
+    client, other = stage.connect("SET a 1"), stage.connect()
+    monkeypatch.setattr(stage.shared.table.by_name[b"STRLEN"], "handler", lambda view, argv: {1, 2})
+    monkeypatch.setitem(stage.node.machine.table, b"GETDEL", lambda tx, argv: [object()])
+    client.send(*lines, "SET b 2")
+    other.send("SET c 3", "GET c")
+    stage.commit()
+    assert other.heard() == ["+OK", "3"] and client.closed
+    assert len(stage.bugs) == 1
+    stage.bugs.clear()
+
+
+# What a client may make us keep.
+
+
+def test_requests_behind_a_slow_log_are_not_read_without_end(stage):
+    client = stage.connect()
+    client.send("SET a 1")
+    batch = stage.seal()
+    packet = pack(*["GET a"] * 1000)
+    for _ in range(2 * BACKLOG_BYTES_MAX // len(packet)):
+        client.raw(packet)
+    assert client.wire.paused and client.session._held < BACKLOG_BYTES_MAX + 2 * len(packet)
+    stage.land(batch)
+    assert not client.wire.paused
+    stage.breathe()
+    assert client.heard() == ["+OK"] + ["1"] * (1000 * (2 * BACKLOG_BYTES_MAX // len(packet)))
+
+
+def test_writes_behind_a_slow_log_are_not_read_without_end(stage):
+    client = stage.connect()
+    packet = pack(*[("SET", "a", value(1000))] * 100)
+    count = 3 * BACKLOG_BYTES_MAX // len(packet)
+    for _ in range(count):
+        client.raw(packet)
+    assert client.wire.paused and stage.node.open.size < BACKLOG_BYTES_MAX + 2 * len(packet)
+    stage.commit()
+    assert client.heard() == ["+OK"] * (100 * count)
+
+
+def test_many_large_values_behind_a_write_leave_one_by_one(stage):
+    """Their replies together would be a thousand times what was asked for."""
+    stage.settings.set_many([("client-output-buffer-limit", "normal 8mb 0 0")])
+    client, other = stage.connect(), stage.connect()
+    other.ask(("SET", "big", value(MIB)))
+    client.wire.slow = True
+    client.send("SET a 1", *["GET big"] * 100, "INCR n")
+    other.send("INCR n")
+    stage.commit()
+    assert client.closed, "it did not read, and the limit was passed"
+    assert stage.shared.stats.commands["get"].calls < 20, "and nobody went on to read for it"
+    assert other.heard()[-1:] == [":2"], "its writes have been applied all the same"
+
+
+def test_many_large_values_of_writes_leave_in_pieces(stage):
+    client = stage.connect(("SET", "big", value(MIB)))
+    count = 3 * ITEM_REQUESTS_MAX
+    client.send(*["GETEX big"] * count)
+    held = []
+    client.wire.on_write = lambda data: held.append(len(data))
+    stage.commit()
+    assert max(held) < (ITEM_REQUESTS_MAX + 2) * MIB and len(held) >= 3
+    assert len(client.heard()) == count
