@@ -1,7 +1,8 @@
 """Admission: may this request run now? Pure, in Redis's order, so that the first error is the same one.
 
 unknown name, arity -> what settings forbid -> log-in -> transactions -> the log's state -> subscriber mode. ACL
-joins behind the log-in (part 3), roles of a cluster behind ACL (part 4). Not here: waiting (a pause, a full batch), which `execution` does.
+joins behind the log-in (part 3), roles of a cluster behind ACL (part 4).
+Not here: waiting (a pause, a full batch), which `execution` does.
 """
 
 from __future__ import annotations

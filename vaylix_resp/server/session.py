@@ -65,8 +65,8 @@ class Session(ABC):
     @abstractmethod
     def output_bytes(self) -> int: ...
 
-    def refresh(self) -> None:
-        """Nothing here is derived from the rest; what `dispatch` derives it works out again."""
+    @abstractmethod
+    def refresh(self) -> None: ...
 
     @abstractmethod
     def push(self, message: Reply) -> None: ...
