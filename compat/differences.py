@@ -115,6 +115,12 @@ DIFFERENCES: dict[str, Difference] = {
     "conditional-set": Difference(
         Kind.MORE, ("set",), "also IFEQ, IFNE, IFDEQ, IFDNE as in Redis 8.4, and IF VERSION n"
     ),
+    "bitfield-growth": Difference(
+        Kind.DIFFERENT,
+        ("bitfield",),
+        "when OVERFLOW FAIL leaves nothing but zero bytes behind the string, that is a write for WATCH and for"
+        " tracking clients; in Redis it goes unnoticed",
+    ),
     "restore-overflow": Difference(
         Kind.DIFFERENT,
         ("restore",),

@@ -279,8 +279,11 @@ class Pair:
         self.both(step, f"messages after {where}", hear)
 
     def silence_listener(self) -> None:
-        """RESET, and back to the protocol; the old connection's frames are all read by then."""
+        """A new connection for it. The old one is told to RESET first: a server may notice a close only later."""
         for peer in self.peers:
+            peer.wires[LISTENER].send(encode((b"RESET",)))
+            while peer.wires[LISTENER].frames(1) != [b"+RESET\r\n"]:
+                pass  # a message or a push that nobody waited for
             peer.wires[LISTENER].close()
             peer.wires[LISTENER] = peer.new_wire()
 

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..clock import Clock
@@ -55,8 +55,7 @@ class Checkpoint:
         self._databases = databases
         self._processes: set[asyncio.subprocess.Process] = set()
         self._quiet = asyncio.Lock()  # held by whoever has a child read the directory: nobody prunes under it
-        self._task: asyncio.Task[None] | None = None
-        self._comparison: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._cancelled = False
         self.on_end: Callable[[bool, str], None] = _unheard
 
@@ -79,24 +78,27 @@ class Checkpoint:
         self.running = True
         self.progress = 0.0
         self.started_s = self._clock.now()
-        # Kept: a task that nobody refers to may be collected before it ends.
         ended = Later(timeout_reply=OK)
-        self._task = asyncio.get_running_loop().create_task(self._run(ended))
+        self._begin(self._run(ended))
         return ended
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # one that nobody refers to may be collected before it ends
+        task.add_done_callback(self._tasks.discard)
+
     async def cancel(self) -> None:
-        """Stop a running snapshot or comparison and wait until its process is gone."""
+        """For the end of the server: stop snapshot and comparison and wait until their processes are gone."""
         self._cancelled = True
         for process in self._processes:
             process.terminate()
-        tasks = [task for task in (self._task, self._comparison) if task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def rebuild_and_compare(self) -> Later:
         """Rebuild the state from disk in a child; OK if its digest is that of the live state at the same sequence."""
         ended = Later()
-        self._comparison = asyncio.get_running_loop().create_task(self._compare(ended))
+        self._begin(self._compare(ended))
         return ended
 
     async def _compare(self, ended: Later) -> None:

@@ -4,7 +4,8 @@ Promises: the same requests come out for any split of the same bytes; nothing is
 a header announces; a request larger than a bound is refused when its header is seen, not when it has arrived; a word
 is looked at once, however small the pieces in which its request comes.
 
-Two ways in, one grammar: a chunk that looks whole goes through hiredis and is believed only if the requests that come
+Three ways in, one grammar: a pipeline of equal requests is read by columns (`columns`); a chunk that looks whole goes
+through hiredis and is believed only if the requests that come
 out, encoded, are as long as the chunk (`_size`); whatever is unusual (a split request, an inline command, an
 error) is read word by word, which is slower, strict and knows Redis's error texts.
 Not here: what a request means, and how many may wait (`server.connection`).
@@ -21,6 +22,7 @@ from typing import Any, Final
 import hiredis
 
 from .. import limits
+from .columns import read_columns
 
 # What hiredis must not see: counts for which it would allocate lists before their items have come. It may believe that
 # a header begins anywhere, because it does not look at the two bytes behind a bulk string.
@@ -205,6 +207,8 @@ def _read_whole(data: bytes) -> list[Request] | None:
     """
     if data[-1] != _LF or data[0] != _STAR or (data[2] != _CR and data.find(b"\r", 2, 6) < 0):
         return None
+    if data.rfind(b"\n*") > 0 and (pipeline := read_columns(data)) is not None:
+        return pipeline
     if data.rfind(_STAR) > 0 and _LONG.search(data):
         if sum(map(int, _COUNTS.findall(data))) * _WORD_BYTES_MIN > len(data):
             return None  # more words are announced than can be there

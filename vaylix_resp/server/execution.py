@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SMALL_REPLY_MAX = len(BULK_HEADS) - 1
 ITEM_REQUESTS_MAX = 64  # writes applied before their replies are looked at: replies may be as large as values
 NAME = itemgetter(0)
+ROW_MIN = 4  # requests from which on a row handler is cheaper than its command's own
 
 
 class Execution(Dispatch):
@@ -111,6 +112,10 @@ class Execution(Dispatch):
     # Rows.
 
     def _rows(self, requests: Sequence[Argv], raw: bytes | None) -> None:
+        names = [*map(NAME, requests)]
+        if names.count(names[0]) == len(names):
+            self._row(requests, (), raw)
+            return
         groups = groupby(requests, NAME)
         for _, group in groups:
             row = list(group)
@@ -179,7 +184,7 @@ class Execution(Dispatch):
         handler, emit, proto = bound.handler, self._out.append, self.proto
         calls = failed = 0
         began = perf_counter()
-        if bound.row is not None and len(row) > 1 and (values := bound.row(view, row)) is not None:
+        if bound.row is not None and len(row) >= ROW_MIN and (values := bound.row(view, row)) is not None:
             emit_bulks(emit, values)
             calls, row = len(row), ()
         for argv in row:

@@ -362,7 +362,7 @@ def test_a_batch_of_nothing_but_too_large_runs(small: int) -> None:
 def test_runs_for_which_there_is_no_room_come_next_and_in_order(small: int) -> None:
     lab = Lab()
     for name in "abcdef":
-        lab.new_client(name).write(op(f"APPEND k {name * 300}"))
+        lab.new_client(name).write(op(f"APPEND k {name * 400}"))
     batches = 0
     while lab.node.open.runs:
         batch = lab.commit()
@@ -370,7 +370,7 @@ def test_runs_for_which_there_is_no_room_come_next_and_in_order(small: int) -> N
         batches += 1
     assert batches == 3
     assert [name for name, _, _ in lab.told] == list("abcdef")
-    assert lab.get("k") == b"".join(name.encode() * 300 for name in "abcdef")
+    assert lab.get("k") == b"".join(name.encode() * 400 for name in "abcdef")
     assert lab.restart(term=False).digest() == lab.digest()
 
 

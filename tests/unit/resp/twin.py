@@ -178,16 +178,16 @@ def quick_read(pieces: Iterable[bytes], *, trusted: bool = True, bulk_max: int =
     requests: list[list[bytes]] = []
     try:
         for piece in pieces:
-            some = reader.read(piece)
+            some = [list(request) for request in reader.read(piece)]
             requests += some
             if reader.raw is not None:
                 assert decoded(reader.raw) == some, "raw is the bytes of exactly these requests"
                 assert not reader.buffered
             while some and not reader.raw and reader.buffered and not reader.waits:
-                some = reader.read(b"")
+                some = [list(request) for request in reader.read(b"")]
                 requests += some
     except ProtocolError as bad:
-        return requests + bad.requests, str(bad)
+        return requests + [list(request) for request in bad.requests], str(bad)
     return requests, None
 
 

@@ -3,9 +3,13 @@
 import pytest
 
 from tests.unit.server.front import Stage, pack
+from vaylix_resp.engine import node as node_module
 from vaylix_resp.errors import INDETERMINATE
-from vaylix_resp.limits import BACKLOG_BYTES_MAX, BATCH_BODY_BYTES_MAX, BATCH_BYTES_MAX, MIB, ROW_BYTES_MAX
+from vaylix_resp.limits import BACKLOG_BYTES_MAX, KIB, MIB
+from vaylix_resp.server import execution
 from vaylix_resp.server.execution import ITEM_REQUESTS_MAX
+
+BATCH, ROW = 64 * KIB, 2 * KIB  # instead of megabytes, in tests of full batches
 
 
 @pytest.fixture
@@ -13,6 +17,13 @@ def stage():
     stage = Stage()
     yield stage
     stage.close()
+
+
+@pytest.fixture
+def small(stage, monkeypatch):
+    monkeypatch.setattr(node_module, "BATCH_BYTES_MAX", BATCH)
+    monkeypatch.setattr(execution, "ROW_BYTES_MAX", ROW)
+    return stage
 
 
 # Each: what is sent in one packet, and what is answered. Only the first line of replies may come before the commit.
@@ -185,76 +196,86 @@ def value(size):
     return b"x" * size
 
 
-def test_a_full_batch_parks_everybody_and_lets_them_go_on_in_turn(stage):
-    clients = [stage.connect() for _ in range(4)]
+def test_a_full_batch_parks_everybody_and_lets_them_go_on_in_turn(small):
+    clients = [small.connect() for _ in range(4)]
     for client in clients:
-        client.send(("SET", "k", value(20 * MIB)), "STRLEN k", "PING")
-    assert len(stage.node.open.runs) == 2 and stage.node.crowded
+        client.send(("SET", "k", value(BATCH // 2)), "STRLEN k", "PING")
+    assert len(small.node.open.runs) == 2 and small.node.crowded
     assert [client.heard() for client in clients] == [[]] * 4
-    batch = stage.seal()
-    assert batch.count == 2 and len(stage.node.open.runs) == 2, "the others have joined the next batch"
-    stage.land(batch)
-    stage.commit()
-    assert [client.heard() for client in clients] == [["+OK", f":{20 * MIB}", "+PONG"]] * 4
+    batch = small.seal()
+    assert batch.count == 2 and len(small.node.open.runs) == 2, "the others have joined the next batch"
+    small.land(batch)
+    small.commit()
+    assert [client.heard() for client in clients] == [["+OK", f":{BATCH // 2}", "+PONG"]] * 4
 
 
-def test_places_in_the_queue_for_a_batch_are_kept(stage):
-    clients = [stage.connect() for _ in range(4)]
+def test_places_in_the_queue_for_a_batch_are_kept(small):
+    clients = [small.connect() for _ in range(4)]
     served = []
-    big = ("SET", "k", value(BATCH_BYTES_MAX))
     for number, client in enumerate(clients):
         client.wire.on_write = lambda data, number=number: served.append(number)
     for _ in range(3):
         for client in clients:
-            client.send(big)
-    while stage.node.open.runs:
-        batch = stage.seal()
+            client.send(("SET", "k", value(BATCH)))
+    while small.node.open.runs:
+        batch = small.seal()
         assert len(batch.runs) == 1
-        stage.land(batch)
-        stage.breathe()
+        small.land(batch)
+        small.breathe()
     assert served == [0, 1, 2, 3] * 3, "nobody is served twice before everybody has been served once"
 
 
-def test_reads_do_not_wait_for_a_full_batch(stage):
-    writer, reader = stage.connect(), stage.connect()
-    writer.send(("SET", "k", value(BATCH_BYTES_MAX)))
-    assert stage.node.crowded
+def test_reads_do_not_wait_for_a_full_batch(small):
+    writer, reader = small.connect(), small.connect()
+    writer.send(("SET", "k", value(BATCH)))
+    assert small.node.crowded
     assert reader.ask("GET a", "PING", "MULTI", "GET a", "EXEC") == ["_", "+PONG", "+OK", "+QUEUED", "[_]"]
 
 
-def test_a_block_waits_for_room(stage):
-    writer, other = stage.connect(), stage.connect()
+def test_a_block_waits_for_room(small):
+    writer, other = small.connect(), small.connect()
     other.ask("MULTI", "SET a 1")
-    writer.send(("SET", "k", value(BATCH_BYTES_MAX)))
+    writer.send(("SET", "k", value(BATCH)))
     other.send("EXEC", "GET a")
-    assert other.heard() == [] and len(stage.logged()) == 1
-    stage.commit()
+    assert other.heard() == [] and len(small.logged()) == 1
+    small.commit()
     assert other.heard() == ["[+OK]", "1"]
 
 
-def test_no_batch_is_larger_than_a_batch_may_be(stage):
+def test_no_batch_is_larger_than_a_batch_may_be(small):
     """One client's backlog, resumed at once, is many times a batch."""
-    client = stage.connect()
-    client.send("SET a 1", "PUBLISH c m", *[("SET", f"k{n}", value(15 * MIB)) for n in range(12)], "GET a")
+    client = small.connect()
+    size = 15 * KIB
+    client.send("SET a 1", "PUBLISH c m", *[("SET", f"k{n}", value(size)) for n in range(12)], "GET a")
     sizes = []
-    while stage.node.open.runs:
-        batch = stage.seal()
+    while small.node.open.runs:
+        batch = small.seal()
         sizes.append(len(batch.body))
-        stage.land(batch)
-        stage.breathe()
-    assert max(sizes) < BATCH_BYTES_MAX + 16 * MIB < BATCH_BODY_BYTES_MAX and len(sizes) > 3
+        small.land(batch)
+        small.breathe()
+    assert max(sizes) < BATCH + size + KIB and len(sizes) > 3
     assert client.heard() == ["+OK", ":0"] + ["+OK"] * 12 + ["1"]
 
 
 @pytest.mark.parametrize("db", [0, 1])
 @pytest.mark.parametrize("options", ["", "EX 1000"])
-def test_large_writes_join_one_by_one(stage, db, options):
-    client = stage.connect(f"SELECT {db}")
-    size = ROW_BYTES_MAX // 2
-    client.send(*[("SET", f"k{n}", value(size), *options.split()) for n in range(7)], "DBSIZE")
-    assert len(stage.node.open.runs[0].payload) == 7
-    stage.commit()
+def test_large_writes_join_one_by_one(small, db, options):
+    client = small.connect(f"SELECT {db}")
+    client.send(*[("SET", f"k{n}", value(ROW // 2), *options.split()) for n in range(7)], "DBSIZE")
+    assert len(small.node.open.runs[0].payload) == 7
+    small.commit()
     assert client.heard() == ["+OK"] * 7 + [":7"]
+
+
+def test_a_request_that_no_entry_can_hold(stage, monkeypatch):
+    """The reader refuses such requests; this is behind it."""
+    monkeypatch.setattr(execution, "ROW_BYTES_MAX", 100)
+    monkeypatch.setattr("vaylix_resp.server.dispatch.ENTRY_BYTES_MAX", 1000)
+    client = stage.connect()
+    found = client.ask(("SET", "a", value(1000)), "SET b 1", "MULTI", ("SET", "a", value(950)), "EXEC", "GET b")
+    refusal = found[0]
+    assert refusal.startswith("-ERR the request is too large: the log takes at most")
+    assert found[1:] == ["+OK", "+OK", "+QUEUED", refusal, "1"]
 
 
 def test_many_writes_are_applied_in_pieces(stage):
@@ -322,11 +343,10 @@ def test_a_full_disk_refuses_and_writes_come_back(stage):
 
 
 def test_the_writes_of_a_client_that_vanished_stay(stage):
-    client, other = stage.connect(), stage.connect()
+    client, other = stage.connect(), stage.connect("SUBSCRIBE c")
     client.send("SET a 1", "GET a", "MULTI", "INCR n", "PUBLISH c m", "SUBSCRIBE c", "CLIENT TRACKING ON", "EXEC",
                 "WATCH a", "SET a 2")  # fmt: skip
     client.vanish()
-    other.ask("SUBSCRIBE c")
     stage.commit()
     assert other.heard() == ["[message c m]"]
     assert stage.connect().ask("GET a", "GET n", "PUBSUB NUMSUB c", "INFO clients")[:3] == ["1", "1", "[c :1]"]
@@ -364,7 +384,8 @@ def test_a_bug_in_a_handler_is_an_error_to_its_client_alone(stage, monkeypatch):
 def test_a_reply_that_cannot_be_encoded_costs_one_connection(stage, monkeypatch, lines):
     client, other = stage.connect("SET a 1"), stage.connect()
     monkeypatch.setattr(stage.shared.table.by_name[b"STRLEN"], "handler", lambda view, argv: {1, 2})
-    monkeypatch.setitem(stage.node.machine.table, b"GETDEL", lambda tx, argv: [object()])
+    getdel = stage.node.machine.table[b"GETDEL"]
+    monkeypatch.setitem(stage.node.machine.table, b"GETDEL", lambda tx, argv: [getdel(tx, argv), object()])
     client.send(*lines, "SET b 2")
     other.send("SET c 3", "GET c")
     stage.commit()

@@ -1,0 +1,193 @@
+"""What the child does, in this process: over the simulated disk, and its command line over a real one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.sim.disk.simdisk import Fault
+from tests.unit.engine.lab import ROOT, Lab
+from tests.unit.engine.test_boot import silent, snapshot, some_of_everything
+from vaylix_resp.engine import snapshot_child
+from vaylix_resp.engine.snapshot_child import (
+    child_main,
+    digest_arguments,
+    make_snapshot,
+    rebuild,
+    snapshot_arguments,
+)
+from vaylix_resp.errors import EX_CONFIG, EX_DATA, EX_IO
+from vaylix_resp.state.digest import digest_hex
+from vaylix_resp.storage.disk import RealDisk
+from vaylix_resp.storage.errors import Corrupt, IoFailed, StorageError
+from vaylix_resp.storage.snapshot import SnapshotReader, temporary_path
+
+
+def sealed(lab: Lab) -> int:
+    lab.store.wal.rotate()
+    return lab.store.wal.last
+
+
+def test_the_state_as_it_is_written() -> None:
+    lab = Lab()
+    some_of_everything(lab)
+    sequence = sealed(lab)
+    info = make_snapshot(lab.disk, ROOT, sequence, lab.databases, silent)
+    reader = SnapshotReader(lab.disk, temporary_path(ROOT, sequence), lab.store.manifest.store_id_bytes, info)
+    kinds = [kind for kind, _ in reader]
+    assert kinds[0] == 1 and set(kinds) == {1, 2, 3, 4}
+    keys = sum(len(db.items) for db in lab.machine.world.databases)
+    assert reader.summary == {"keys": keys, "digest": lab.digest()}
+    assert (info.sequence, info.term, info.tag) == (sequence, lab.node.term, lab.store.wal.tag.hex())
+    assert info.timestamp_ms == lab.machine.time_ms
+
+
+def test_up_to_a_sequence_and_no_further() -> None:
+    lab = Lab()
+    some_of_everything(lab)
+    sequence, live = sealed(lab), lab.digest()
+    lab.write("SET later 1")
+    sealed(lab)
+    machine, _, _ = rebuild(lab.disk, ROOT, sequence, 4, silent)
+    assert (machine.applied, digest_hex(machine)) == (sequence, live)
+
+
+@pytest.mark.parametrize("beyond", [1, 100])
+def test_a_sequence_that_no_sealed_segment_reaches(beyond: int) -> None:
+    lab = Lab()
+    sequence = sealed(lab)
+    lab.write("SET k 1")  # in the active segment, which is not read
+    with pytest.raises(StorageError, match=f"the log ends at sequence {sequence}, {sequence + beyond} was to be"):
+        rebuild(lab.disk, ROOT, sequence + beyond, 4, silent)
+
+
+def test_a_directory_without_a_manifest() -> None:
+    lab = Lab()
+    lab.sim.remove(f"{ROOT}/manifest.json")
+    with pytest.raises(Corrupt, match="manifest"):
+        rebuild(lab.disk, ROOT, 1, 4, silent)
+
+
+@pytest.mark.parametrize("kind", ["eio", "enospc"])
+def test_a_disk_that_fails_at_any_call(kind: str) -> None:
+    """Nothing but a temporary file is ever touched, and that goes again; the log does not notice."""
+    failures = 0
+    for call in range(1, 100):
+        lab = Lab()
+        some_of_everything(lab)
+        sequence = sealed(lab)
+        before = {path: bytes(inode.shown) for path, inode in lab.sim.names.items()}
+        lab.sim.faults[lab.sim.calls + call] = Fault(kind, 0.5)
+        try:
+            make_snapshot(lab.disk, ROOT, sequence, 4, silent)
+        except IoFailed:
+            failures += 1
+        else:
+            break
+        after = {path: bytes(inode.shown) for path, inode in lab.sim.names.items()}
+        assert {path: after[path] for path in before} == before
+        assert set(after) - set(before) <= {temporary_path(ROOT, sequence)}
+        assert lab.node.refusal is None
+        lab.write("SET k 1")
+        snapshot(lab)  # the next try
+        assert lab.restart(term=False).digest() == lab.digest()
+    assert failures >= 4
+
+
+def test_progress_rises_from_nothing_to_all() -> None:
+    lab = Lab()
+    for number in range(30):
+        lab.write(f"SET key:{number} {'x' * 500}")
+    said: list[float] = []
+    make_snapshot(lab.disk, ROOT, sealed(lab), 4, said.append)
+    assert said == sorted(said) and 0 < said[0] < 0.1 and said[-1] == 1.0 and len(said) > 30
+
+
+def test_progress_is_said_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(snapshot_child.time, "monotonic", lambda: now)
+    progress = snapshot_child._Progress()
+    for step in range(100):
+        now = step / 10
+        progress.say(step / 100)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) in range(18, 22) and json.loads(lines[-1])["progress"] > 0.9
+
+
+def test_the_throttle_sleeps_off_what_is_ahead_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slept = 1000.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr(snapshot_child.time, "monotonic", lambda: now)
+    monkeypatch.setattr(snapshot_child.time, "sleep", sleep)
+    assert snapshot_child._throttle(0) is None
+    wait = snapshot_child._throttle(1000)
+    assert wait is not None
+    wait(500)
+    now += 10
+    wait(500)
+    for _ in range(30):
+        wait(1000)
+    assert slept[0] == 0.5 and now - 1000 == pytest.approx(31.0)
+
+
+# The command line.
+
+
+@pytest.fixture(autouse=True)
+def not_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child makes itself slower and quieter than we want to be."""
+    monkeypatch.setattr(snapshot_child.os, "nice", lambda by: by)
+    monkeypatch.setattr(snapshot_child.gc, "disable", lambda: None)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> tuple[str, int, str]:
+    """A data directory on a real disk with a sealed log: its path, last sequence and digest."""
+    lab = Lab(RealDisk(), root=str(tmp_path / "data"))
+    some_of_everything(lab)
+    sequence = sealed(lab)
+    lab.store.abandon()
+    return lab.root, sequence, lab.digest()
+
+
+def test_a_snapshot_by_command(directory: tuple[str, int, str], capsys: pytest.CaptureFixture[str]) -> None:
+    root, sequence, digest = directory
+    assert child_main(snapshot_arguments(root, sequence, 4, 0)[1:]) == 0
+    message = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert message["snapshot"]["sequence"] == sequence
+    assert Path(temporary_path(root, sequence)).stat().st_size == message["snapshot"]["bytes"]
+    assert message["snapshot"] == asdict(snapshot_child.SnapshotInfo(**message["snapshot"]))
+
+
+def test_a_digest_by_command(directory: tuple[str, int, str], capsys: pytest.CaptureFixture[str]) -> None:
+    root, sequence, digest = directory
+    assert child_main(digest_arguments(root, sequence, 4)[1:]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"digest": digest}
+    assert not Path(temporary_path(root, sequence)).exists()
+
+
+def test_failures_by_command(directory: tuple[str, int, str], capsys: pytest.CaptureFixture[str]) -> None:
+    root, sequence, _ = directory
+    (segment,) = sorted(Path(root, "wal").glob("0*.wal"))
+    for arguments, code, text in (
+        (snapshot_arguments(root, sequence + 1, 4, 0), EX_IO, "was to be reached"),
+        (snapshot_arguments(root, sequence, 2, 0), EX_CONFIG, "set `databases 4` or more"),
+        (digest_arguments(root + "/nowhere", sequence, 4), EX_DATA, "manifest"),
+    ):
+        assert child_main(arguments[1:]) == code
+        captured = capsys.readouterr()
+        assert text in captured.err and captured.err.count("\n") == 1
+    raw = bytearray(segment.read_bytes())
+    raw[5000] ^= 1
+    segment.write_bytes(raw)
+    assert child_main(snapshot_arguments(root, sequence, 4, 0)[1:]) == EX_DATA
+    assert str(segment) in capsys.readouterr().err
+    assert not list(Path(root, "snapshots").iterdir())
