@@ -76,7 +76,9 @@ class App:
         commit = GroupCommit(node, loop, self._halt)
         checkpoint = Checkpoint(store, node, commit, self.clock, self.settings.databases)
         node.checkpoint = checkpoint
-        keeper = LogKeeper(node, loop, self.settings)
+        checkpoint.throttle_bytes = self.settings.snapshot_throttle
+        self.settings.subscribe("snapshot-throttle", lambda rate: setattr(checkpoint, "throttle_bytes", rate))
+        keeper = LogKeeper(node, loop)
         shared = Shared(self.settings, self.clock, node, secrets.token_hex(20))
         shared.on_shutdown = self._shutdown_command(checkpoint)
         node.on_failure = self._log_failed

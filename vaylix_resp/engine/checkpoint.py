@@ -91,7 +91,8 @@ class Checkpoint:
         """For the end of the server: stop snapshot and comparison and wait until their processes are gone."""
         self._cancelled = True
         for process in self._processes:
-            process.terminate()
+            if process.returncode is None:
+                process.terminate()
         if self._tasks:
             await asyncio.wait(self._tasks)
 

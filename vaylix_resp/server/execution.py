@@ -141,14 +141,18 @@ class Execution(Dispatch):
             done = self._reads(bound, row)
             if not self._heavy:
                 return True
-            if done < len(row):
-                rest = chain(row[done:], rest)
-        elif self.shared.node.refusal is not None:
+            while not self._must_stop():
+                if done == len(row):
+                    return True
+                row = row[done:]
+                done = self._reads(bound, row)
+            return self._wait(chain(row[done:], rest))
+        if self.shared.node.refusal is not None:
             return self._one_by_one(row, rest)
-        elif self.shared.node.crowded:
+        if self.shared.node.crowded:
             self.park()
             return self._wait(chain(row, rest))
-        elif not self._writes(bound, row, raw, longest):
+        if not self._writes(bound, row, raw, longest):
             return self._one_by_one(row, rest)
         return not self._must_stop() or self._wait(rest)
 

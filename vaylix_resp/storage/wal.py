@@ -128,6 +128,10 @@ class Wal:
     def spares_ready(self) -> int:
         return len(self._spares)
 
+    @property
+    def wants_spare(self) -> bool:
+        return len(self._spares) < self._config.spares
+
     def segments(self) -> list[Segment]:
         """Sealed ones in order, then the active one."""
         waiting = [self._unsealed[2]] if self._unsealed else []
@@ -195,7 +199,7 @@ class Wal:
         """
         if self.failed:
             raise WalFailed(self.failed)
-        if len(self._spares) >= self._config.spares:
+        if not self.wants_spare:
             return False
         self._spares_made += 1
         path = f"{self._directory}/spare-{self._spares_made}.tmp"
