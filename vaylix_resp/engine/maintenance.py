@@ -45,7 +45,7 @@ class LogKeeper:
                     node.halt_if_asked()
 
     async def sync(self) -> None:
-        """With appendfsync everysec, make durable what was written since; a job of its own, because others take long."""
+        """With appendfsync everysec, make durable what was written; a job of its own, because others take long."""
         if self._node.appendfsync == "everysec":
             await self._loop.run_in_executor(None, self._node.sync)
 
