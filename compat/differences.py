@@ -129,6 +129,16 @@ DIFFERENCES: dict[str, Difference] = {
     "config-names": Difference(
         Kind.MORE, ("config|rewrite",), "also our own directives; what Redis has and we do not is not answered by GET"
     ),
+    "event-classes": Difference(
+        Kind.MORE,
+        ("config|get", "config|rewrite"),
+        "`notify-keyspace-events` keeps the n beside an A, which Redis enables and does not show",
+    ),
+    "hello-order": Difference(
+        Kind.PEER,
+        ("hello",),
+        "all options are looked at before the password is, as in 7.2; redis-server 7.0.15 takes one after the other",
+    ),
     "durability": Difference(
         Kind.DIFFERENT,
         (),

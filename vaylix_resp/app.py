@@ -101,6 +101,7 @@ class App:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        keeper.hurry()
         return await self._finish(code, shared, store, node, commit, checkpoint)
 
     def _boot(self) -> tuple[Store, Node]:
@@ -194,6 +195,7 @@ class App:
         while not commit.idle:
             await asyncio.sleep(0.001)
         commit.close()
+        await asyncio.get_running_loop().shutdown_default_executor()  # a spare segment may still be in the making
         await asyncio.sleep(0)
         if node.failure is not None:
             store.abandon()

@@ -305,7 +305,9 @@ def _fitted(number: int, step: _Operation) -> int | None:
     if step.overflow == b"FAIL":
         return None
     if step.overflow == b"SAT":
-        return top if number > top else bottom
+        # Redis works out how far a SET is from the top in 64 bits: from far enough below, it comes out above.
+        above = number > top or (step.signed and not step.incr and top - number >= 1 << 63)
+        return top if above else bottom
     number &= (1 << step.bits) - 1
     return number - (1 << step.bits) if number > top else number
 

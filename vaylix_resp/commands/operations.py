@@ -68,7 +68,7 @@ def _exec(tx: WriteTx, argv: Argv) -> Any:
         try:
             replies.append(tx.world.handlers[request[0]](target, request))
         except CommandError as refused:
-            replies.append(refused)
+            replies.append(refused.with_traceback(None))  # which leads here, and so back to itself
     return replies
 
 

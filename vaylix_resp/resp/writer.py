@@ -61,16 +61,20 @@ def _bytes(emit: Emit, v: bytes, proto: int) -> None:
     emit(CRLF)
 
 
-def emit_bulks(emit: Emit, values: Sequence[bytes]) -> None:
-    """Several bulk strings; where they are equally long, as in most pipelines, at the price of one join."""
+def emit_bulks(emit: Emit, values: Sequence[bytes]) -> int:
+    """Several bulk strings; where they are equally long, as in most pipelines, at the price of one join.
+
+    The bytes of all of them, if they may be large.
+    """
     sizes = {*map(len, values)}
     size = sizes.pop()
     if sizes or size > 1024:
         for value in values:
             _bytes(emit, value, 2)
-    else:
-        head = BULK_HEADS[size]
-        emit(head + (CRLF + head).join(values) + CRLF)
+        return sum(map(len, values))
+    head = BULK_HEADS[size]
+    emit(head + (CRLF + head).join(values) + CRLF)
+    return 0
 
 
 def _int(emit: Emit, v: int, proto: int) -> None:

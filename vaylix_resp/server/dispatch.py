@@ -208,7 +208,7 @@ class Dispatch(Session):
         try:
             return bound.handler(target, argv)
         except CommandError as refused:
-            return refused
+            return refused.with_traceback(None)
         except Exception as bug:
             return self.bug(bound, bug)
 

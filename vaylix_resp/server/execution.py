@@ -52,7 +52,7 @@ class Execution(Dispatch):
         self._backlog: deque[Argv] = deque()  # waits for the flight to land, for a Later, for output or a pause
         self._flight: deque[Run] = deque()  # runs whose batch is not committed yet
         self._out: list[bytes] = []  # replies of this turn
-        self._heavy = 0  # bytes of large replies in `_out`
+        self._heavy = 0  # bytes in `_out`, of large replies at least
         self._held = 0  # bytes received since the flight and the backlog were empty, give or take a request
         self._depth = 0  # > 0 while requests are being executed: whoever began flushes
         self._parked = False  # something other than the flight or a Later holds the backlog up
@@ -189,14 +189,14 @@ class Execution(Dispatch):
         calls = failed = 0
         began = perf_counter()
         if bound.row is not None and len(row) >= ROW_MIN and (values := bound.row(view, row)) is not None:
-            emit_bulks(emit, values)
+            self._heavy += emit_bulks(emit, values)
             calls, row = len(row), ()
         for argv in row:
             calls += 1
             try:
                 reply = handler(view, argv)
             except CommandError as refused:
-                reply = refused
+                reply = refused.with_traceback(None)  # which leads here, and so back to itself: the collector is off
                 failed += 1
                 shared.stats.error(refused.code)
             except Exception as bug:
@@ -215,6 +215,10 @@ class Execution(Dispatch):
                     self._heavy += size
                     if self._heavy > OUTPUT_PAUSE_BYTES:
                         break
+            elif type(reply) is list:
+                self.emit(reply)
+                if self._heavy > OUTPUT_PAUSE_BYTES:
+                    break
             else:
                 ENCODERS[type(reply)](emit, reply, proto)
         record(bound.stats, calls, perf_counter() - began, failed)
@@ -335,6 +339,9 @@ class Execution(Dispatch):
                     self.shared.stats.error(reply.code)
                 elif kind is bytes:
                     self._heavy += len(reply)
+                elif kind is list:
+                    self.emit(reply)
+                    continue
                 ENCODERS[kind](emit, reply, proto)
         except Exception as bug:  # half of a reply may be in the output: nothing can follow it
             self.shared.report_bug(bound.name, bug)
@@ -380,7 +387,10 @@ class Execution(Dispatch):
     # Replies.
 
     def emit(self, reply: Reply) -> None:
-        ENCODERS[type(reply)](self._out.append, reply, self.proto)
+        out = self._out
+        at = len(out)
+        ENCODERS[type(reply)](out.append, reply, self.proto)
+        self._heavy += sum(map(len, out[at:]))
 
     def arrived(self, reply: Reply) -> None:
         self.waiting = None

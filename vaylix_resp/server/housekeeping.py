@@ -75,8 +75,9 @@ class Housekeeping:
     def _limit_output(self) -> None:
         """`maxmemory-clients`: the output of all slow readers together; the largest is closed first."""
         limit = self._shared.settings.maxmemory_clients
-        slow = sorted(self._shared.buffering, key=lambda client: client.output_bytes)
-        total = sum(client.output_bytes for client in slow)
+        buffering = self._shared.buffering
+        total = sum(client.output_bytes for client in buffering)
+        slow = sorted((c for c in buffering if not c.no_evict), key=lambda client: client.output_bytes)
         while slow and 0 < limit < total:
             client = slow.pop()
             total -= client.output_bytes

@@ -16,7 +16,6 @@ from ..errors import CommandError, printable
 from ..observability.metrics import CommandStats, Stats
 
 WORDS_MAX: Final = 1 << 31
-UNKNOWN_ARGUMENTS_SHOWN: Final = 20
 UNKNOWN_TEXT_MAX: Final = 128
 
 
@@ -98,7 +97,7 @@ def _no_handler(*_: Any) -> Any:
 def unknown_command(argv: Sequence[bytes]) -> CommandError:
     """Redis's text: the name and the first arguments, shortened."""
     shown = ""
-    for word in argv[1 : 1 + UNKNOWN_ARGUMENTS_SHOWN]:
+    for word in argv[1:]:
         if len(shown) >= UNKNOWN_TEXT_MAX:
             break
         shown += f"'{printable(word, UNKNOWN_TEXT_MAX - len(shown))}' "

@@ -108,7 +108,8 @@ class StateMachine:
             try:
                 reply = table[operation[0]](root, operation)
             except CommandError as refused:
-                reply = refused
+                # Its traceback leads to this frame and so back to itself: garbage that only the collector finds.
+                reply = refused.with_traceback(None)
             except MemoryError as ours:  # other replicas may have had room: going on would diverge
                 raise Halt(EX_BROKEN, f"out of memory while applying entry {sequence}") from ours
             except Exception as bug:  # deterministic, so every replica answers the same

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vaylix_resp.errors import EX_CONFIG, EX_DATA, EX_IO
 
-RESTORE = "restore the data directory from a backup, or look with 'vaylix storage inspect'"
+RESTORE = "keep this directory as it is for inquiry, and restore the data from a backup into an empty one"
 
 
 class StorageError(Exception):

@@ -284,15 +284,51 @@ def test_a_slow_reader_is_not_read_from_and_gets_everything_in_the_end(stage):
     assert client.heard() == (["x" * MIB] * 3 + ["+OK"]) * 10
 
 
-@pytest.mark.parametrize("size", [100, 2000, 100_000, MIB])
+@pytest.mark.parametrize("size", [1000, 2000, 100_000, MIB])
 def test_large_values_to_a_client_that_reads(stage, size):
     client = stage.connect(("SET", "big", "x" * size))
-    count = 5 * MIB // size
+    count = 3 * MIB // size
     for lines in (["GET big"] * count, ["GET big", "STRLEN big"] * (count // 2), ["SET a 1"] + ["GET big"] * count):
         client.send(*lines, "PING")
         stage.commit()
         found = client.heard()
         assert len(found) == len(lines) + 1 and found[-1] == "+PONG"
+
+
+# Requests whose replies are a thousand times as large as they are, in every way that replies are made.
+HEAVY = {
+    "reads in a row": ([], ["GET big"]),
+    "a few reads in a row": ([], ["GET big", "GET big", "STRLEN big"]),
+    "reads one at a time": ([], ["GETRANGE big 0 -1"]),
+    "arrays": ([], ["MGET big big"]),
+    "arrays in constant time": ([], ["EXGET big"]),
+    "while somebody tracks": (["HELLO 3", "CLIENT TRACKING ON"], ["GET big"]),
+    "blocks": ([], ["MULTI", "GET big", "EXEC"]),
+    "behind a write": ([], ["GET big", "APPEND a x"]),
+    "arrays behind a write": ([], ["MGET big big", "APPEND a x"]),
+    "writes": ([], ["GETEX big"]),
+    "blocks with writes": ([], ["MULTI", "GET big", "APPEND a x", "EXEC"]),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_replies_are_never_gathered_without_end(stage, name):
+    first, lines = HEAVY[name]
+    client = stage.connect(("SET", "big", "x" * (MIB // 8)), *first)
+    sizes = []
+    client.wire.on_write = lambda data: sizes.append(len(data))
+    client.send(*lines * 300)
+    stage.commit()
+    assert sum(sizes) >= 300 * MIB // 8 and max(sizes) < OUTPUT_PAUSE_BYTES + 65 * MIB // 8
+    client.wire.taken.clear()
+    client.wire.slow = True
+    client.send(*lines * 600)
+    stage.commit()
+    if not client.closed:  # nothing has been made that it is not going to read
+        assert len(client.wire.unsent) < 2 * OUTPUT_PAUSE_BYTES + 65 * MIB // 8
+        client.wire.read()
+        stage.commit()
+        assert len(client.heard()) == len(lines) * 600
 
 
 def test_a_slow_reader_that_stops_again(stage):
