@@ -23,6 +23,9 @@ def mutated(rng: Random) -> bytes:
     data = bytearray(b"".join(rng.choices(CORPUS, k=rng.randrange(1, 4))))
     if rng.random() < 0.3:
         data += pack(*[rng.randbytes(rng.randrange(6)) for _ in range(rng.randrange(1, 5))])
+    if rng.random() < 0.3:  # a pipeline of requests of one shape, which is read in a way of its own
+        values = [rng.choice((b"", b"\r\n", b"\r", b"$1", b"$1\r\na", b"x" * 9, b"y" * 10)) for _ in range(4)]
+        data += b"".join(pack(b"SET", b"k", value) for value in values)
     for _ in range(rng.choice((0, 1, 1, 2, 5))):
         at = rng.randrange(len(data) + 1)
         match rng.randrange(5):

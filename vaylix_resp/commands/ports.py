@@ -50,14 +50,21 @@ class Later:
             return
         self._done = True
         self.reply = reply
-        if self._listener is not None:
-            self._listener(reply)
+        listener = self._listener
+        self._let_go()
+        if listener is not None:
+            listener(reply)
+
+    def _let_go(self) -> None:
+        """Who waits and who answers refer to each other, and the collector is off."""
+        self.on_cancel = self._listener = None
 
     def listen(self, listener: Callable[[Reply], None]) -> None:
         """The dispatcher's side: be told the reply, at once if it is there already."""
-        self._listener = listener
         if self._done:
             listener(self.reply)
+        else:
+            self._listener = listener
 
     def unblock(self, reply: Reply) -> None:
         """End the wait from outside (CLIENT UNBLOCK): whoever would have answered is told to forget it."""
@@ -72,6 +79,7 @@ class Later:
             self._done = True
             if self.on_cancel is not None:
                 self.on_cancel()
+            self._let_go()
 
 
 class Client(Protocol):

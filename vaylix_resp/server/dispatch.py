@@ -256,11 +256,11 @@ class Dispatch(Session):
 
         run = self.newest_run()
         if operation is not None:
-            refusal = self._log(_BLOCK, operation, turn)
+            refusal = self._log(BLOCK, operation, turn)
             if refusal is not None:
                 return refusal
         elif run is not None:
-            run.items.append(Item(_BLOCK, ((b"EXEC",),), self, turn))
+            run.items.append(Item(BLOCK, ((b"EXEC",),), self, turn))
         else:
             self.shared.machine.read_at(self.shared.clock.wall_ms())
             return finish(None)
@@ -305,5 +305,5 @@ class _Block:
         return None
 
 
-_BLOCK: Any = _Block()
+BLOCK: Any = _Block()
 TOO_LARGE: Final = f"ERR the request is too large: the log takes at most {ENTRY_BYTES_MAX} bytes at once"

@@ -28,7 +28,7 @@ from ..limits import BACKLOG_BYTES_MAX, OUTPUT_PAUSE_BYTES, ROW_BYTES_MAX
 from ..observability.metrics import record
 from ..resp.reply import OK, Reply
 from ..resp.writer import BULK_HEADS, CRLF, ENCODERS, emit_bulks
-from .dispatch import Argv, Dispatch, Item
+from .dispatch import BLOCK, Argv, Dispatch, Item
 from .table import Bound, Route
 
 if TYPE_CHECKING:
@@ -300,6 +300,8 @@ class Execution(Dispatch):
             self.last_command = bound.name
             if bound.timed or self.shared.observed:
                 self.shared.note_slow(self, item.requests[0], seconds / calls)
+            if self.tracking is not None:  # before it reads these keys again
+                self.shared.observe_changes(self, block=bound is BLOCK)
         self._depth -= 1
         self._landed()
 

@@ -147,15 +147,18 @@ class Shared:
 
     # What a change of data means to others.
 
-    def observe_changes(self, writer: Client | None) -> None:
-        """Tell watchers, trackers and subscribers of keyspace events what the last entries did."""
+    def observe_changes(self, writer: Client | None, *, block: bool = False) -> None:
+        """Tell watchers, trackers and subscribers of keyspace events what the last entries did.
+
+        `block`: it was a transaction of `writer`.
+        """
         world = self.machine.world
         if world.touched:
             touched, world.touched = world.touched, []
             if self._watchers:
                 self._mark_watchers(touched)
             if self.tracking.active:
-                self.tracking.invalidate(touched, writer)
+                self.tracking.invalidate(touched, writer, block=block)
         if world.events:
             events, world.events = world.events, []
             for kind, name, key, db in events:

@@ -207,8 +207,11 @@ class TrackingTable:
 
     # Writes.
 
-    def invalidate(self, touched: Sequence[Touched], writer: Client | None) -> None:
-        """Tell everybody concerned that these keys have changed; `writer` is the client that did it."""
+    def invalidate(self, touched: Sequence[Touched], writer: Client | None, *, block: bool = False) -> None:
+        """Tell everybody concerned that these keys have changed; `writer` is the client that did it.
+
+        `block`: in a transaction, where it may have read them before its writes or after.
+        """
         if not self._tracking:
             return
         flushed = False
@@ -217,7 +220,7 @@ class TrackingTable:
             if key is None:
                 flushed = True
                 continue
-            self._invalidate_key(key, writer)
+            self._invalidate_key(key, writer, block=block)
             for length in self._prefix_lengths:
                 if length <= len(key) and key[:length] in self._prefixes:
                     changed.setdefault(key[:length], {})[key] = None
@@ -229,7 +232,7 @@ class TrackingTable:
             for client in list(self._tracking.values()):
                 self._send(client, wires)
 
-    def _invalidate_key(self, key: bytes, writer: Client | None) -> None:
+    def _invalidate_key(self, key: bytes, writer: Client | None, *, block: bool = False) -> None:
         ids = self._holders.pop(key, None)
         if ids is None:
             return
@@ -238,9 +241,12 @@ class TrackingTable:
         wires = _Wires([key])
         for identity in (ids,) if isinstance(ids, int) else sorted(ids):
             client = self._tracking.get(identity)
-            if client is None or client.tracking.bcast or (client.tracking.noloop and client is writer):
+            if client is None or client.tracking.bcast:
                 continue
-            self._send(client, wires)
+            if not (client.tracking.noloop and client is writer):
+                self._send(client, wires)
+            elif block:  # what it read last it may still hold
+                self._hold(identity, key)
 
     def _broadcast(self, prefix: bytes, keys: list[bytes], writer: Client | None) -> None:
         wires = _Wires(keys)

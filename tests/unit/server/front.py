@@ -29,7 +29,7 @@ from vaylix_resp.storage.wal import WalConfig
 
 START_MS = 1_700_000_000_000
 ROOT = "data"
-CONFIG = WalConfig(segment_bytes=1 << 20, first_segment_bytes=1 << 20, spares=0)
+CONFIG = WalConfig(segment_bytes=1 << 16, first_segment_bytes=1 << 14, spares=0)
 
 Line = str | tuple[bytes | str | int, ...]
 
@@ -273,8 +273,7 @@ class Stage:
             self.clock.ms += min(100, round((end - self.clock.now()) * 1000))
             for timer in [timer for timer in self.timers if timer.at <= self.clock.now()]:
                 self.timers.remove(timer)
-                if not timer.cancelled:
-                    timer.callback()
+                timer.ring()
             self.shared.tick()
             self.breathe()
 
@@ -321,10 +320,15 @@ class Stage:
 
 class Timer:
     def __init__(self, at: float, callback: Any) -> None:
-        self.at, self.callback, self.cancelled = at, callback, False
+        self.at, self._callback = at, callback
+
+    def ring(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self._callback = None
 
 
 def pack(*lines: Line) -> bytes:

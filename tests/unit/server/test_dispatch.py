@@ -1,5 +1,7 @@
 """One request at a time: transactions, WATCH, CLIENT REPLY, tracking, monitors, pauses, refusals."""
 
+import gc
+
 import pytest
 
 from tests.unit.server.front import Stage
@@ -326,17 +328,27 @@ def test_tracking_behind_writes(stage):
     assert client.heard() == []
 
 
-def test_invalidations_follow_the_replies_of_the_run(stage):
-    client = stage.connect("HELLO 3", "CLIENT TRACKING ON")
-    assert client.ask("GET a", "SET a 1", "GET a") == ["_", "+OK", "1", told("a")]
+def test_invalidations_follow_the_reply_of_their_write(stage):
+    client, other = stage.connect("HELLO 3", "CLIENT TRACKING ON"), stage.connect()
+    assert client.ask("GET a", "SET a 1", "GET a", "SET b 1") == ["_", "+OK", told("a"), "1", "+OK"]
+    other.ask("SET a 2")
+    assert client.heard() == [told("a")]
 
 
 def test_noloop(stage):
     client, other = stage.connect("HELLO 3", "CLIENT TRACKING ON NOLOOP"), stage.connect()
-    assert client.ask("GET a", "SET a 1", "GET a") == ["_", "+OK", "1"]
+    assert client.ask("GET a", "SET a 1") == ["_", "+OK"]
     other.ask("SET a 2")
-    assert client.heard() == []  # its own write has ended the tracking of a, unannounced
+    assert client.heard() == [], "its own write has ended the tracking of a, unannounced"
     client.ask("GET a")
+    other.ask("SET a 2")
+    assert client.heard() == [told("a")]
+
+
+@pytest.mark.parametrize("lines", [["SET a 1", "GET a"], ["MULTI", "SET a 1", "GET a", "EXEC"]])
+def test_noloop_and_what_is_read_behind_the_own_write(stage, lines):
+    client, other = stage.connect("HELLO 3", "CLIENT TRACKING ON NOLOOP"), stage.connect()
+    client.ask("GET a", *lines)
     other.ask("SET a 2")
     assert client.heard() == [told("a")]
 
@@ -559,3 +571,26 @@ def test_only_commands_on_their_own_session_run_early():
         "waitaof", "client|tracking", "client|caching", "client|reply", "client|kill", "client|pause", "client|list",
         "info", "save", "bgsave", "debug", "config|set", "shutdown", "memory|usage",
     }  # fmt: skip
+
+
+def test_no_request_leaves_garbage_that_only_the_collector_finds(stage):
+    """It is switched off, and comes by every few seconds: by then a flood of errors would have filled the memory."""
+    lines = [line for texts, _ in [*BLOCKS.values(), *SILENCE.values()] for line in texts]
+    client = stage.connect("SET text x", "SET big 1")
+    lines += ["INCR text", "GETBIT text x", "LCS a", "SET a 1 NOSUCH", "NOSUCH", "AUTH x y", "WAIT 1 1", "CLIENT LIST",
+              "RESET"]  # fmt: skip
+
+    def run():
+        client.send(*lines)
+        stage.wait(0.2)
+        stage.commit()
+        return client.heard()
+
+    run()
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(run()) > 100
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -1,0 +1,147 @@
+"""The doors: addresses, the unix socket, and what is said when one cannot be opened. With real sockets."""
+
+import asyncio
+import os
+import socket
+import stat
+
+import pytest
+
+from tests.unit.server.front import Stage, pack
+from vaylix_resp.errors import EX_CONFIG, Halt
+from vaylix_resp.server.listener import Listener, display
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+async def opened():
+    """Open a listener for these settings; closed at the end."""
+    listeners = []
+
+    async def start(**settings):
+        stage = Stage(**{"port": 0, "bind": (), **settings})
+        listener = Listener(stage.shared)
+        listeners.append(listener)
+        await listener.open()
+        return stage, listener
+
+    yield start
+    for listener in listeners:
+        await listener.close()
+
+
+async def ask(reader, writer, *lines):
+    writer.write(pack(*lines))
+    return await asyncio.wait_for(reader.readline(), 5)
+
+
+async def test_tcp(opened):
+    port = free_port()
+    stage, listener = await opened(port=port, bind=("127.0.0.1", "-::1"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await ask(reader, writer, "PING") == b"+PONG\r\n"
+    (client,) = stage.shared.clients
+    assert client.laddr == f"127.0.0.1:{port}" and client.fd > 0
+    sock = client._transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == stage.settings.tcp_keepalive
+    await listener.close()
+    with pytest.raises(OSError):
+        await asyncio.open_connection("127.0.0.1", port)
+    assert await ask(reader, writer, "PING") == b"+PONG\r\n", "who is inside may stay"
+    writer.close()
+
+
+async def test_an_address_in_use(opened):
+    port = free_port()
+    await opened(port=port, bind=("127.0.0.1",))
+    with pytest.raises(Halt) as halt:
+        await opened(port=port, bind=("127.0.0.1",))
+    assert halt.value.exit_code == EX_CONFIG
+    assert str(halt.value).startswith(f"cannot listen on 127.0.0.1:{port}: ") and "choose another" in str(halt.value)
+    await opened(port=port, bind=("-127.0.0.1",))  # an optional address is passed over
+
+
+async def test_no_port_no_tcp(opened):
+    _, listener = await opened(port=0, bind=("127.0.0.1",))
+    assert listener._servers == []
+
+
+async def test_unix_socket(opened, tmp_path):
+    path = str(tmp_path / "vaylix.sock")
+    stage, listener = await opened(unixsocket=path, unixsocketperm=0o700)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
+    reader, writer = await asyncio.open_unix_connection(path)
+    assert await ask(reader, writer, "PING") == b"+PONG\r\n"
+    (client,) = stage.shared.clients
+    assert client.addr == client.laddr == f"{path}:0"
+    writer.close()
+    await listener.close()
+    assert not os.path.exists(path)
+    await listener.close()
+
+
+async def test_what_an_earlier_server_left_is_replaced(opened, tmp_path):
+    path = str(tmp_path / "vaylix.sock")
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(path)
+    left.close()
+    await opened(unixsocket=path)
+    reader, writer = await asyncio.open_unix_connection(path)
+    assert await ask(reader, writer, "PING") == b"+PONG\r\n"
+    writer.close()
+
+
+async def test_a_unix_socket_that_cannot_be_made(opened, tmp_path):
+    path = str(tmp_path / "nosuch" / "vaylix.sock")
+    with pytest.raises(Halt) as halt:
+        await opened(unixsocket=path)
+    assert halt.value.exit_code == EX_CONFIG and path in str(halt.value)
+
+
+async def test_pressure_on_a_real_socket(opened):
+    """A reader that does not read, then does: nothing is lost, and others are served meanwhile."""
+    port = free_port()
+    stage, _ = await opened(port=port, bind=("127.0.0.1",))
+    filler = stage.connect()
+    filler.ask(("SET", "big", b"x" * (1 << 20)))
+    count = 40
+    slow = socket.create_connection(("127.0.0.1", port))
+    slow.sendall(pack(*["GET big"] * count))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(100):
+        assert await ask(reader, writer, "PING") == b"+PONG\r\n"
+    (client,) = stage.shared.buffering
+    assert client.output_bytes < 4 << 20 and stage.shared.stats.commands["get"].calls < count
+    expected = count * len(b"$1048576\r\n" + bytes(1 << 20) + b"\r\n")
+    slow.setblocking(False)
+    loop, got = asyncio.get_running_loop(), 0
+    while got < expected:
+        got += len(await asyncio.wait_for(loop.sock_recv(slow, 1 << 20), 5))
+    assert got == expected and not stage.shared.buffering
+    slow.close()
+    writer.close()
+
+
+async def test_half_a_close_on_a_real_socket(opened):
+    port = free_port()
+    stage, _ = await opened(port=port, bind=("127.0.0.1",))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(pack("SET a 1", "PUBLISH c m", "GET a"))
+    writer.write_eof()
+    await asyncio.sleep(0.05)
+    stage.commit()
+    assert await asyncio.wait_for(reader.read(), 5) == b"+OK\r\n:0\r\n$1\r\n1\r\n"
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "host, shown", [("127.0.0.1", "127.0.0.1:1"), ("-::1", "[::1]:1"), ("::1", "[::1]:1"), ("*", "*:1")]
+)
+def test_display(host, shown):
+    assert display(host, 1) == shown
