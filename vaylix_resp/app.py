@@ -195,6 +195,9 @@ class App:
         while not commit.idle:
             await asyncio.sleep(0.001)
         commit.close()
+        for client in shared.clients:
+            if client.waiting is not None:  # for something that will not happen any more, or for this stop
+                client.kill()
         await asyncio.get_running_loop().shutdown_default_executor()  # a spare segment may still be in the making
         await asyncio.sleep(0)
         if node.failure is not None:

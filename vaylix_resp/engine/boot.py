@@ -48,14 +48,16 @@ def new_machine(databases: int) -> StateMachine:
     machine = StateMachine(apply_table(), databases, rng=Random(), rows=row_table())
 
     def on_bug(name: bytes, bug: Exception) -> None:
-        _refuse_unknown(machine, name)
+        _refuse_unknown(machine, name, bug)
 
     machine.on_bug = on_bug
     return machine
 
 
-def _refuse_unknown(machine: StateMachine, name: bytes) -> None:
-    if name not in machine.table:
+def _refuse_unknown(machine: StateMachine, name: bytes, bug: Exception) -> None:
+    if name in machine.table and name.startswith(b"@") and isinstance(bug, KeyError):
+        name = bug.args[0]  # what the operation holds: a request in another database or in a block
+    if isinstance(name, bytes) and name not in machine.table:
         expected = f"an operation that this version knows, found '{printable(name)}'"
         raise Corrupt("wal", 0, expected, sequence=machine.world.sequence, advice=NEWER)
 
@@ -102,7 +104,7 @@ def recover(store: Store, machine: StateMachine) -> list[str]:
     bugs: list[str] = []
 
     def on_bug(name: bytes, bug: Exception) -> None:
-        _refuse_unknown(machine, name)
+        _refuse_unknown(machine, name, bug)
         if len(bugs) < WARNINGS_MAX:
             bugs.append(f"entry {machine.world.sequence} ({printable(name)}) failed in its replay: {bug!r}")
 

@@ -32,6 +32,7 @@ from .dispatch import BLOCK, Argv, Dispatch, Item
 from .table import Bound, Route
 
 if TYPE_CHECKING:
+    from ..state.views import ReadView
     from .shared import Shared
 
 SMALL_REPLY_MAX = len(BULK_HEADS) - 1
@@ -138,14 +139,15 @@ class Execution(Dispatch):
             if self._flight:
                 self._flight[-1].items.append(Item(bound, row, self.shared.machine.world.views[self.db]))
                 return True
-            done = self._reads(bound, row)
+            view = self.shared.machine.world.views[self.db]
+            done = self._reads(bound, view, row)
             if not self._heavy:
                 return True
             while not self._must_stop():
                 if done == len(row):
                     return True
                 row = row[done:]
-                done = self._reads(bound, row)
+                done = self._reads(bound, view, row)
             return self._wait(chain(row[done:], rest))
         if self.shared.node.refusal is not None:
             return self._one_by_one(row, rest)
@@ -179,10 +181,9 @@ class Execution(Dispatch):
             return True
         return self.barrier or self.waiting is not None
 
-    def _reads(self, bound: Bound, row: Sequence[Argv]) -> int:
+    def _reads(self, bound: Bound, view: ReadView, row: Sequence[Argv]) -> int:
         """Reads of constant cost, at once; how many of them, because large replies may fill the output first."""
         shared = self.shared
-        view = shared.machine.world.views[self.db]
         if view.db.expires:
             shared.machine.read_at(shared.clock.wall_ms())
         handler, emit, proto = bound.handler, self._out.append, self.proto
@@ -307,6 +308,23 @@ class Execution(Dispatch):
 
     def _read_behind(self, bound: Bound, item: Item) -> None:
         """The reads of an item whose turn has come; each as of now, like any other read."""
+        try:
+            if item.finish is not None or bound.timed or self.shared.observed:
+                self._read_one_by_one(bound, item)
+                return
+            row = item.requests
+            done = 0 if self._lost else self._reads(bound, item.view, row)
+            while self._heavy > OUTPUT_PAUSE_BYTES:
+                self.flush()
+                row = row[done:]
+                if self._lost or not row:
+                    return
+                done = self._reads(bound, item.view, row)
+        except Exception as bug:  # half of a reply may be in the output: nothing can follow it
+            self.shared.report_bug(bound.name, bug)
+            self.kill()
+
+    def _read_one_by_one(self, bound: Bound, item: Item) -> None:
         shared = self.shared
         shared.machine.read_at(shared.clock.wall_ms())
         for argv in item.requests:

@@ -6,12 +6,14 @@ and the state is the one that the log makes.
 
 from __future__ import annotations
 
+import contextlib
 from random import Random
 
 import pytest
 
 from tests.sim.disk.simdisk import Fault
 from tests.sim.engine.play import CALLS_MAX, MODES, Story, found_after, long_story, refuses_or_lives
+from vaylix_resp.storage.errors import StorageError
 
 SEED = 4
 STEPS = 34
@@ -109,6 +111,27 @@ def test_the_disk_fails_at_every_call(kind: str) -> None:
             end, after = found_after(story, disk, powered=mode == "kill")
             assert after.live(3, stop=True), "the disk is well again"
     assert answers == {"done", "refused", "unsure"}
+
+
+def test_the_disk_fails_at_calls_of_the_recovery() -> None:
+    """The start is refused, or it comes about; the next one finds the same."""
+    refused = 0
+    for call in range(3, calls_of() + 1, 9):
+        story = cut_at(call)
+        image = story.disk.crash(Random(call), None)
+        end, after = found_after(story, image.copy(), powered=False)
+        for at in range(1, after.disk.calls + 1, 2):
+            disk = image.copy()
+            disk.faults[at] = Fault(("eio", "enospc")[at // 2 % 2])
+            second = story.branch(disk)
+            with contextlib.suppress(StorageError):
+                second.live(0, stop=False, powered=False)
+            refused += not second.settled
+            found, _ = found_after(second, disk.crash(Random(at), None), powered=False)
+            assert found in (end, end + 1), (call, at)
+            found, _ = found_after(second, disk.kill(), powered=False)
+            assert found in (end, end + 1), (call, at)
+    assert refused > 50
 
 
 def test_a_disk_that_stays_full_or_broken() -> None:

@@ -5,7 +5,13 @@ from random import Random
 import pytest
 
 from vaylix_resp.commands.operations import (
-    EXPIRE, IN, NOOP_ENTRY, OPERATIONS, expiry, in_database, transaction,
+    EXPIRE,
+    IN,
+    NOOP_ENTRY,
+    OPERATIONS,
+    expiry,
+    in_database,
+    transaction,
 )  # fmt: skip
 from vaylix_resp.commands.registry import apply_table
 from vaylix_resp.engine import entries
@@ -94,7 +100,8 @@ def test_a_block_is_executed_in_order_each_request_in_its_database(machine):
 
 def test_what_is_refused_inside_stops_nothing(machine):
     reply = apply(machine, *transaction([], [
-        (0, (b"SET", b"a", b"x")), (0, (b"INCR", b"a")), (0, (b"SET", b"b", b"1", b"NOSUCH")), (0, (b"SET", b"c", b"1")),
+        (0, (b"SET", b"a", b"x")), (0, (b"INCR", b"a")), (0, (b"SET", b"b", b"1", b"NOSUCH")),
+        (0, (b"SET", b"c", b"1")),
     ]))  # fmt: skip
     assert text(reply) == ["OK", "ERR value is not an integer or out of range", "ERR syntax error", "OK"]
     assert set(contents(machine)) == {(0, b"a"), (0, b"c")}

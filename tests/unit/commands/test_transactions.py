@@ -41,7 +41,7 @@ def test_operation(lines, entry):
 
 @pytest.mark.parametrize(
     "number, db",
-    [("0", 0), ("15", 15), ("16", 5), ("-1", 5), ("99999999999999999999", 5), ("x", 5), ("01", 5), ("+1", 5), ("1.0", 5)],
+    [("0", 0), ("15", 15), ("16", 5), ("-1", 5), ("9" * 20, 5), ("x", 5), ("01", 5), ("+1", 5), ("1.0", 5)],
 )
 def test_select_follows_only_where_it_will_succeed(number, db):
     """Else the entry would name a database that does not exist."""
@@ -110,7 +110,7 @@ def test_one_entry_for_a_block():
     stage = Stage()
     client = stage.connect()
     client.send("WATCH w", "MULTI", "SELECT 2", "set a 1", "PUBLISH c m", "GET a", "EXEC")
-    assert stage.logged() == [[b"@exec", b"1", b"0", b"w", b"0", b"2", b"3", b"SET", b"a", b"1", b"2", b"2", b"GET", b"a"]]
+    assert [b" ".join(op) for op in stage.logged()] == [b"@exec 1 0 w 0 2 3 SET a 1 2 2 GET a"]
     stage.commit()
     assert client.heard()[-1] == "[+OK +OK :0 1]"
     stage.close()

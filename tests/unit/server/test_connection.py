@@ -314,6 +314,7 @@ HEAVY = {
 @pytest.mark.parametrize("name", HEAVY)
 def test_replies_are_never_gathered_without_end(stage, name):
     first, lines = HEAVY[name]
+    limits(stage, "normal 32mb 0 0")
     client = stage.connect(("SET", "big", "x" * (MIB // 8)), *first)
     sizes = []
     client.wire.on_write = lambda data: sizes.append(len(data))

@@ -1,4 +1,4 @@
-"""The first reason against a request is the one that counts, in Redis's order. (What MULTI queues: test_server_gate.)"""
+"""The first reason against a request is the one that counts, in Redis's order. (What MULTI queues: test_server_gate)"""
 
 import itertools
 

@@ -38,7 +38,10 @@ def test_find(words, name):
             "ERR unknown command 'x', with args beginning with: " + "'y' " * 32,
         ),
         ([b"x", b"y" * 200, b"z"], f"ERR unknown command 'x', with args beginning with: '{'y' * 128}' "),
-        ([b"x", b"y" * 100, b"z" * 100], f"ERR unknown command 'x', with args beginning with: '{'y' * 100}' '{'z' * 25}' "),
+        (
+            [b"x", b"y" * 100, b"z" * 100],
+            f"ERR unknown command 'x', with args beginning with: '{'y' * 100}' '{'z' * 25}' ",
+        ),
         ([b"CLIENT", b"NOSUCH"], "ERR unknown subcommand 'NOSUCH'. Try CLIENT HELP."),
         ([b"client", b"\xff"], "ERR unknown subcommand '\\xff'. Try CLIENT HELP."),
         ([b"CLIENT|ID"], "ERR unknown command 'CLIENT|ID', with args beginning with: "),

@@ -1,8 +1,8 @@
 """Several clients' pipelines in any interleaving answer as a slow twin does, which takes one request at a time.
 
 The twin is the same server that gets each request when the quick one has answered it, alone and with a commit behind
-it. So every reply, every published message and the whole state must be explained by one order of requests: the order of the replies. A
-request that is answered too early, too late, twice, or with what another one has done halfway, has no such order.
+it. So every reply, every published message and the whole state must be explained by one order of requests, that of the
+replies. A request that is answered too early, too late, twice, or with what another has done halfway, has no order.
 """
 
 from __future__ import annotations
