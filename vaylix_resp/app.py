@@ -51,6 +51,7 @@ def serve(settings: Settings) -> int:
     for warning in settings.warnings:
         log.warning(warning)
     _raise_file_limit(settings)
+    gc.disable()  # until recovery is through it would walk a growing state again and again; then see `App.run`
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(App(settings, SystemClock()).run())
@@ -93,7 +94,6 @@ class App:
         # collected by housekeeping, young objects only, so that no pause grows with the number of keys.
         gc.collect()
         gc.freeze()
-        gc.disable()
         try:
             code = await stop
         finally:
@@ -153,6 +153,9 @@ class App:
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         """A background job that ends by itself is a bug; stop rather than go on without it."""
         if not task.cancelled() and (problem := task.exception()) is not None:
+            if isinstance(problem, Halt):
+                self._halt(problem)
+                return
             log.failure("a background job has failed", problem)
             self._halt(Halt(EX_IO, f"a background job has failed: {problem!r}"))
 

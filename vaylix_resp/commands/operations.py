@@ -5,7 +5,7 @@ An entry is `[name, argument...]`. A request in database 0 stands in the log as 
     @in db request...                                a request in another database
     @exec n (db key version)*n (db words request)*   a transaction with what it watched
     @expire db key*                                  keys whose time has come by the entry's time
-    @noop format                                     first entry of a term
+    @noop format databases                           first entry of a term
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ IN: Final = b"@in"
 EXEC: Final = b"@exec"
 EXPIRE: Final = b"@expire"
 NOOP: Final = b"@noop"
-NOOP_ENTRY: Final = (NOOP, b"1")
 
 
 def in_database(db: int, argv: Argv) -> tuple[bytes, ...]:

@@ -33,10 +33,12 @@ class LogKeeper:
         self._hurry.set()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as jobs:
-            jobs.create_task(self._repeat(SYNC_PERIOD_S, self.sync))
-            jobs.create_task(self._repeat(SPARE_PERIOD_S, self.prepare))
-            jobs.create_task(self._repeat(SYNC_PERIOD_S, self.probe))
+        # Not a TaskGroup: a Halt has to come out as it is, for its exit code and its one line.
+        await asyncio.gather(
+            self._repeat(SYNC_PERIOD_S, self.sync),
+            self._repeat(SPARE_PERIOD_S, self.prepare),
+            self._repeat(SYNC_PERIOD_S, self.probe),
+        )
 
     async def _repeat(self, period_s: float, job: Callable[[], Awaitable[None]]) -> None:
         node = self._node

@@ -81,9 +81,7 @@ def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
     keys, values = obj[1], obj[2]
     if kind == ITEMS:
         db.items.update(zip(keys, values, strict=True))
-        index = db.index
-        for key in keys:
-            index(key)
+        db.index(keys)
     elif kind == EXPIRES:
         for key, at_ms in zip(keys, values, strict=True):
             db.set_expiry(key, at_ms)

@@ -7,7 +7,7 @@ Not here: who may see an expired key (`views`), what a change means for versions
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol
 
@@ -50,18 +50,20 @@ class Database:
             return self.floor.to_bytes(VERSION_BYTES, "big") + item[VERSION_BYTES:]
         return item
 
-    def index(self, key: bytes) -> None:
-        """Take a key that `items` has just gained into the scan order."""
+    def index(self, keys: Iterable[bytes]) -> None:
+        """Take keys that `items` has just gained into the scan order."""
         if not self._buckets:
             self._buckets = [None] * SCAN_BUCKETS
             self._occupied = bytearray(SCAN_BUCKETS)
-        slot = hash(key) & (SCAN_BUCKETS - 1)
-        bucket = self._buckets[slot]
-        if bucket is None:
-            self._buckets[slot] = [key]
-            self._occupied[slot] = 1
-        else:
-            bucket.append(key)
+        buckets, mask = self._buckets, SCAN_BUCKETS - 1
+        for key in keys:
+            slot = hash(key) & mask
+            bucket = buckets[slot]
+            if bucket is None:
+                buckets[slot] = [key]
+                self._occupied[slot] = 1
+            else:
+                bucket.append(key)
 
     def remove(self, key: bytes) -> Item:
         """Take a key out with everything known about it; KeyError if it is not there."""

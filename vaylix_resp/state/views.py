@@ -202,12 +202,15 @@ class WriteTx(ReadView):
             return False
         items = db.items
         count = len(items)
+        created = []
         for _, key, value in entries:
             items[key] = sequence.to_bytes(VERSION_BYTES, "big") + value
             sequence += 1
             if len(items) != count:
                 count += 1
-                db.index(key)
+                created.append(key)
+        if created:
+            db.index(created)
         world.sequence = world.top_version = sequence - 1
         world.version = world.sequence.to_bytes(VERSION_BYTES, "big")
         return True
@@ -229,7 +232,7 @@ class WriteTx(ReadView):
             world.touched.append((self.index, key))
 
     def _created(self, key: bytes) -> None:
-        self.db.index(key)
+        self.db.index((key,))
         self.event("n", "new", key)
 
     def set_expiry(self, key: bytes, at_ms: int | None, *, moves_version: bool = True) -> None:

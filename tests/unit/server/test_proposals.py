@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.server.front import Stage
-from vaylix_resp.commands.operations import EXPIRE, NOOP_ENTRY
+from vaylix_resp.commands.operations import EXPIRE, NOOP
 from vaylix_resp.errors import INDETERMINATE, CommandError
 from vaylix_resp.resp.reply import OK
 from vaylix_resp.server.proposals import EXPIRE_BYTES_MAX, EXPIRE_KEYS_MAX, propose
@@ -185,12 +185,12 @@ def test_propose_what_is_refused_at_apply(stage):
 
 def test_propose_to_a_log_that_refuses(stage):
     stage.node.out_of_space()
-    later = propose(stage.shared, NOOP_ENTRY)
+    later = propose(stage.shared, (NOOP, b"1", b"16"))
     assert later.done and later.reply is stage.node.refusal and stage.node.open.runs == []
 
 
 def test_propose_to_a_log_that_fails(stage):
-    later = propose(stage.shared, NOOP_ENTRY)
+    later = propose(stage.shared, (NOOP, b"1", b"16"))
     stage.break_disk()
     stage.commit()
     assert later.reply.text == INDETERMINATE

@@ -11,7 +11,7 @@ def database(keys, size=64, at_ms=None, apart_ms=1):
     for number in range(keys):
         key = b"key:%012d" % number
         db.items[key] = b"\0" * 8 + b"x" * size
-        db.index(key)
+        db.index((key,))
         if at_ms is not None:
             db.set_expiry(key, at_ms + number * apart_ms)
     return db

@@ -44,7 +44,7 @@ class AgainstTwin(RuleBasedStateMachine):
         new = key not in db.items
         db.items[key] = self.twins[n][0][key] = make_item(7, value)
         if new:
-            db.index(key)
+            db.index((key,))
 
     @rule(n=st.integers(0, 1), key=KEYS)
     def remove(self, n, key):
@@ -169,7 +169,7 @@ def filled(count):
     for n in range(count):
         key = b"key:%d" % n
         db.items[key] = make_item(1, b"")
-        db.index(key)
+        db.index((key,))
     return db
 
 
@@ -184,7 +184,7 @@ def test_a_scan_returns_what_stays_while_thousands_come_and_go():
                 db.remove(b"key:%d" % n)
             new = b"new:%d" % n
             db.items[new] = make_item(1, b"")
-            db.index(new)
+            db.index((new,))
         turn += 1
         if cursor == 0:
             break
