@@ -12,7 +12,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from ..errors import CommandError
-from ..limits import BACKLOG_BYTES_MAX, OUTPUT_PAUSE_BYTES
+from ..limits import BACKLOG_BYTES_MAX, KIB, OUTPUT_PAUSE_BYTES
 from ..observability.logs import get_log
 from ..resp.reader import QUERY_TOO_LARGE, ProtocolError, RequestReader
 from ..resp.reply import Push, Reply
@@ -43,7 +43,7 @@ class Connection(Execution, asyncio.Protocol):
     def __init__(self, shared: Shared) -> None:
         self.closing = self._lost = False
         self._reading = self._writable = True
-        self._unread = False  # the reader holds whole requests that must not be looked at yet
+        self._unread: bytes | None = None  # what came behind requests that wait and may be the log-in
         self._ended = False  # nothing more will be read; `_last_words` are said when all that came has been executed
         self._last_words: CommandError | None = None
         self._soft_since = 0.0  # when the output first stayed over the soft limit; 0.0: it does not
@@ -94,17 +94,22 @@ class Connection(Execution, asyncio.Protocol):
                 self._stop_reading()
 
     def _execute_untrusted(self, data: bytes) -> None:
-        """One request at a time, because AUTH lifts the bounds for what follows it."""
+        """One request at a time, because AUTH lifts the bounds for what follows it.
+
+        In small pieces, because for each request the reader looks at all the bytes it has.
+        """
         reader = self._reader
-        requests = reader.read(data)
-        self.execute(requests)
-        while requests and reader.buffered and not reader.waits:
-            if self._backlog:  # AUTH may be in there
-                self._unread = True
-                self._stop_reading()
-                return
-            requests = reader.read(b"")
-            self.execute(requests)
+        for at in range(0, max(len(data), 1), UNTRUSTED_PIECE_BYTES):
+            requests = reader.read(data[at : at + UNTRUSTED_PIECE_BYTES])
+            while requests:
+                self.execute(requests)
+                if self.closing:
+                    return
+                if self._backlog:  # AUTH may be in there
+                    self._unread = data[at + UNTRUSTED_PIECE_BYTES :]
+                    self._stop_reading()
+                    return
+                requests = reader.read(b"") if reader.buffered and not reader.waits else []
 
     def eof_received(self) -> bool:
         """The client has no more to say; what it asked for is still answered, but it does not wait any more."""
@@ -234,14 +239,17 @@ class Connection(Execution, asyncio.Protocol):
 
     def resume(self) -> None:
         super().resume()
-        if self._unread and not self._backlog:
-            self._unread = False
-            self.data_received(b"")
+        if self._unread is not None and not self._backlog:
+            unread, self._unread = self._unread, None
+            try:
+                self._execute_untrusted(unread)
+            except ProtocolError as bad:
+                self._protocol_error(bad)
         if self._ended and not self._backlog and self.waiting is None:
             self._say_last_words()
         if not (self._flight or self._backlog):
             self._held = 0
-        if not self._reading and self._writable and self._held <= BACKLOG_BYTES_MAX and not self._unread:
+        if not self._reading and self._writable and self._held <= BACKLOG_BYTES_MAX and self._unread is None:
             if not (self.closing or self._lost or self._ended):
                 self._reading = True
                 self._transport.resume_reading()
@@ -254,7 +262,8 @@ class Connection(Execution, asyncio.Protocol):
     def _end(self, last_words: CommandError | None) -> None:
         """Nothing more will be read: what came before is answered, then the client is told why, and closed."""
         self._stop_reading()
-        self._ended, self._last_words = True, last_words
+        if not self._ended:
+            self._ended, self._last_words = True, last_words
         if not self._backlog and self.waiting is None:
             self._say_last_words()
 
@@ -307,6 +316,7 @@ class Connection(Execution, asyncio.Protocol):
         return not (host == "::1" or host.startswith("127."))
 
 
+UNTRUSTED_PIECE_BYTES = 16 * KIB
 LOGIN_SECONDS_MAX = 10.0  # RAFT.md: a connection that does not authenticate is not kept
 
 

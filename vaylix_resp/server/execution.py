@@ -56,7 +56,7 @@ class Execution(Dispatch):
         self._heavy = 0  # bytes in `_out`, of large replies at least
         self._held = 0  # bytes received since the flight and the backlog were empty, give or take a request
         self._depth = 0  # > 0 while requests are being executed: whoever began flushes
-        self._parked = False  # something other than the flight or a Later holds the backlog up
+        self._parked = False  # a full batch, a pause or a slow reader holds the backlog up
         super().__init__(shared, identity, addr, laddr, fd)
         self.refresh()
 
@@ -99,7 +99,10 @@ class Execution(Dispatch):
         """Whatever held the backlog up may be over."""
         self._parked = False
         if self._backlog and self.waiting is None and not self.barrier:
-            if self.output_stalled() or self.shared.node.crowded:
+            if self.output_stalled():
+                self._parked = True
+                return
+            if self.shared.node.crowded:
                 self.park()
                 return
             backlog, self._backlog = list(self._backlog), deque()
@@ -177,7 +180,7 @@ class Execution(Dispatch):
         if self._heavy > OUTPUT_PAUSE_BYTES:
             self.flush()
         if self.output_stalled():
-            self.park()
+            self._parked = True  # until the client has read enough
             return True
         return self.barrier or self.waiting is not None
 

@@ -166,7 +166,8 @@ class Shared:
 
     def watch(self, client: Client, db: int, key: bytes) -> None:
         self._watchers.setdefault((db, key), set()).add(client)
-        self.refresh()
+        if self.machine.world.touched is None:
+            self.refresh()
 
     def unwatch(self, client: Client) -> None:
         for place in client.watched:

@@ -268,9 +268,9 @@ class Stage:
 
     def wait(self, seconds: float) -> None:
         """Time passes: timers ring, housekeeping ticks as often as it would."""
-        end = self.clock.now() + seconds
-        while self.clock.now() < end:
-            self.clock.ms += min(100, round((end - self.clock.now()) * 1000))
+        end_ms = self.clock.ms + round(seconds * 1000)
+        while self.clock.ms < end_ms:
+            self.clock.ms += min(100, end_ms - self.clock.ms)
             for timer in [timer for timer in self.timers if timer.at <= self.clock.now()]:
                 self.timers.remove(timer)
                 timer.ring()

@@ -237,13 +237,18 @@ def test_reads_of_a_block_hide_what_has_expired(stage):
     assert client.ask("MULTI", "GET a", "EXISTS a", "EXEC")[-1] == "[_ :0]"
 
 
-def test_reads_behind_writes_hide_what_has_expired(stage):
+@pytest.mark.parametrize(
+    "lines, replies",
+    [(["GET a"], ["_"]), (["GETRANGE a 0 -1"], [""]), (["MULTI", "GET a", "EXEC"], ["+OK", QUEUED, "[_]"]),
+     (["SET c 1 PX 1000", "PTTL c"], ["+OK", ":900"]), (["EXISTS a b"], [":1"])],
+)  # fmt: skip
+def test_reads_behind_writes_hide_what_has_expired(stage, lines, replies):
     client = stage.connect("SET a 1 PX 50")
-    client.send("SET b 1", "GET a", "MULTI", "GET a", "EXEC", "SET c 1 PX 1000", "PTTL c")
+    client.send("SET b 1", *lines)
     batch = stage.seal()
     stage.clock.ms += 100
     stage.land(batch)
-    assert client.heard() == ["+OK", "_", "+OK", QUEUED, "[_]", "+OK", ":900"], "by the local clock"
+    assert client.heard() == ["+OK", *replies], "by the local clock"
 
 
 @pytest.mark.parametrize(
@@ -304,6 +309,14 @@ def test_a_reply_that_comes_later_is_skipped_too(stage):
     assert client.heard() == []
     stage.wait(1)
     assert client.heard() == ["+PONG"]
+
+
+def test_what_is_to_be_skipped_may_have_to_wait(stage):
+    client, _ = stage.connect(), stage.connect("CLIENT PAUSE 100 WRITE")
+    client.send("CLIENT REPLY SKIP", "SET a 1", "GET a")
+    stage.wait(1)
+    stage.commit()
+    assert client.heard() == ["1"]
 
 
 def test_a_transaction_in_silence(stage):
@@ -585,8 +598,10 @@ def test_no_request_leaves_garbage_that_only_the_collector_finds(stage):
 
     def run():
         client.send(*lines)
-        stage.wait(0.2)
-        stage.commit()
+        for _ in range(3):
+            stage.commit()
+            stage.wait(0.2)
+        assert client.session.plain, "the last of the lines has been executed"
         return client.heard()
 
     run()
@@ -595,5 +610,9 @@ def test_no_request_leaves_garbage_that_only_the_collector_finds(stage):
     try:
         assert len(run()) > 100
         assert gc.collect() == 0
+        for line in ("INCR text", "GETBIT text x", "LCS a", "GET", "NOSUCH", "SET a 1 NOSUCH", "SELECT x", "GET a"):
+            client.ask(line)
+            client.ask("SET a 1", line)
+            assert gc.collect() == 0, line
     finally:
         gc.enable()

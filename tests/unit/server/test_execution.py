@@ -225,6 +225,17 @@ def test_places_in_the_queue_for_a_batch_are_kept(small):
     assert served == [0, 1, 2, 3] * 3, "nobody is served twice before everybody has been served once"
 
 
+@pytest.mark.parametrize("line", ["SET a 1", "set a 1 EX 100", "Set a 1", "DEL a"])
+def test_small_writes_wait_for_room_as_well(small, line):
+    small.connect().send(("SET", "k", value(BATCH)))
+    clients = [small.connect() for _ in range(3)]
+    for client in clients:
+        client.send(line, line)
+    assert len(small.logged()) == 1 and list(small.shared.parked) == [client.session for client in clients]
+    small.commit()
+    assert [len(client.heard()) for client in clients] == [2] * 3
+
+
 def test_reads_do_not_wait_for_a_full_batch(small):
     writer, reader = small.connect(), small.connect()
     writer.send(("SET", "k", value(BATCH)))
