@@ -25,6 +25,7 @@ from .commands.ports import Later
 from .config import Settings
 from .engine import boot
 from .engine.checkpoint import Checkpoint
+from .engine.children import Children
 from .engine.group_commit import GroupCommit
 from .engine.maintenance import LogKeeper
 from .engine.node import Node
@@ -75,12 +76,13 @@ class App:
             loop.add_signal_handler(number, self._request_stop, EX_OK)
         store, node = self._boot()
         commit = GroupCommit(node, loop, self._halt)
-        checkpoint = Checkpoint(store, node, commit, self.clock, self.settings.databases)
-        node.checkpoint = checkpoint
+        children = Children()
+        checkpoint = Checkpoint(store, node, commit, self.clock, self.settings.databases, children)
         checkpoint.throttle_bytes = self.settings.snapshot_throttle
         self.settings.subscribe("snapshot-throttle", lambda rate: setattr(checkpoint, "throttle_bytes", rate))
         keeper = LogKeeper(node, loop)
         shared = Shared(self.settings, self.clock, node, secrets.token_hex(20))
+        shared.checkpoint = checkpoint
         shared.on_shutdown = self._shutdown_command(checkpoint)
         node.on_failure = self._log_failed
         housekeeping = Housekeeping(shared, checkpoint)

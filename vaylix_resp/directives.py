@@ -91,8 +91,9 @@ def setting(kind: Kind[T], default: T, group: str, text: str, **more: Any) -> T:
 
 
 NETWORK, CLIENTS, DURABILITY, SNAPSHOTS = "network", "clients", "durability", "snapshots"
+ENCRYPTION, RESTORE = "encryption at rest", "time travel and backup"
 DATA, SECURITY, LOGS, PROCESS = "data", "security", "logs and measures", "process"
-GROUPS = (NETWORK, CLIENTS, DURABILITY, SNAPSHOTS, DATA, SECURITY, LOGS, PROCESS)
+GROUPS = (NETWORK, CLIENTS, DURABILITY, ENCRYPTION, SNAPSHOTS, RESTORE, DATA, SECURITY, LOGS, PROCESS)
 
 _POLICIES = ("volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
              "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction")  # fmt: skip
@@ -168,6 +169,23 @@ class Table:
         only="replication is not in this version, so no number of replicas can be asked for",
     )  # fmt: skip
 
+    encryption: bool = setting(
+        YesNo(), True, ENCRYPTION, "seal log, snapshots and backups with AES-256-GCM; no: for disks sealed below us",
+        **_AT_START,
+    )  # fmt: skip
+    master_key_file: str = setting(
+        Text("a path"), "", ENCRYPTION, "file with the master key; empty = master.key in the data directory",
+        **_AT_START,
+    )  # fmt: skip
+    master_key_command: str = setting(
+        Text("a command"), "", ENCRYPTION, "program that prints the master key, run by a shell at the start",
+        **_AT_START,
+    )  # fmt: skip
+    master_key: str = setting(
+        Text("32 bytes in hex or base64"), "", ENCRYPTION, "the master key itself; from the environment only",
+        secret=True, **_AT_START,
+    )  # fmt: skip
+
     save: tuple[SavePoint, ...] = setting(
         SavePoints(), (), SNAPSHOTS,
         "snapshot when so many seconds passed and so many keys changed; the log keeps writes safe meanwhile",
@@ -175,6 +193,10 @@ class Table:
     snapshot_log_size: int = setting(
         Memory(64 * KIB, zero=True), 256 * MIB, SNAPSHOTS,
         "snapshot when the log since the last one passes this; 0 = off", unit="bytes",
+    )  # fmt: skip
+    snapshot_interval: int = setting(
+        Integer(0), 3600, SNAPSHOTS, "snapshot when the last one is this old and anything changed; 0 = off",
+        unit="seconds",
     )  # fmt: skip
     snapshot_throttle: int = setting(
         Memory(64 * KIB, zero=True), 64 * MIB, SNAPSHOTS,
@@ -186,6 +208,29 @@ class Table:
     dbfilename: str = setting(
         Text(), "", SNAPSHOTS, "always empty: there is no RDB file", inert="snapshots have their own names", **_AT_START
     )
+
+    pitr_window: int = setting(
+        Integer(0), 3600, RESTORE, "how far back any moment can be restored; 0 = only what is left by chance",
+        unit="seconds",
+    )  # fmt: skip
+    pitr_size_max: int = setting(
+        Memory(MIB, zero=True), 4 * GIB, RESTORE,
+        "log and snapshots kept for pitr-window alone; the window gets shorter instead; 0 = no limit", unit="bytes",
+    )  # fmt: skip
+    backup_dir: str = setting(
+        Text("a path"), "", RESTORE, "where backups go; empty = backups in the data directory", locked="protected"
+    )
+    backupdirname: str = setting(
+        Text("a name"), "online", RESTORE, "directory of BACKUP START inside backup-dir", locked="protected"
+    )
+    backup_sealed_ttl: int = setting(
+        Integer(0), 0, RESTORE, "remove a sealed online backup after so long; 0 = never", unit="seconds"
+    )
+    archive_command: str = setting(
+        Text("a command"), "", RESTORE,
+        "run by a shell for each sealed segment and snapshot: %p is its path, %f its name; kept until it succeeds",
+        locked="protected",
+    )  # fmt: skip
 
     databases: int = setting(Integer(1, 65536), 16, DATA, "numbered databases for SELECT", **_AT_START)
     maxmemory: int = setting(

@@ -31,6 +31,12 @@ class CommandError(Exception):
         return self.text.split(" ", 1)[0]
 
 
+class Refused(Exception):
+    """What an operator has to look at: damage, a missing key, a wrong option. str() is one line, fit to be printed."""
+
+    exit_code = EX_IO
+
+
 class Halt(BaseException):
     """Only this process is wrong (disk, memory, a bug): stop it before it diverges.
 

@@ -4,7 +4,7 @@
     client = server.connect()
     client.call("LATENCY", "LATEST")       the reply; an error as its text
     server.advance(0.5)                    half a second passes, timers run
-    server.node.checkpoint.end()           the running snapshot is done
+    server.checkpoint.end()                the running snapshot is done
 
 Proposed entries are applied at once, as if the disk were infinitely fast.
 """
@@ -99,8 +99,9 @@ class FakeAdmin(FakeServer):
             fsync=SimpleNamespace(count=4, total_us=100, max_us=60, last_us=20),
             wal=SimpleNamespace(durable=7, total_bytes=5000, segments=lambda: [1, 2, 3]),
             open=SimpleNamespace(size=11), raft=SimpleNamespace(committed=7),
-            checkpoint=FakeCheckpoint(), rebuild_and_compare=lambda: self.compared,
         )  # fmt: skip
+        self.checkpoint = FakeCheckpoint()
+        self.checkpoint.rebuild_and_compare = lambda: self.compared
 
     def view(self, db):
         self.machine.read_at(self.clock.wall_ms())

@@ -13,7 +13,7 @@ PACKAGE = "vaylix_resp"
 ROOT = Path(__file__).parents[2] / PACKAGE
 
 ROWS = {
-    7: {"cli", "app", "__main__"},
+    7: {"cli", "app", "tools", "__main__"},
     6: {"server"},
     5: {"engine", "peers"},
     4: {"commands"},
@@ -29,6 +29,7 @@ ROW_OF = {unit: row for row, units in ROWS.items() for unit in units}
 PEERS = {
     ("__main__", "cli"),
     ("cli", "app"),
+    ("cli", "tools"),
     ("config", "directives"),
     ("config", "config_values"),
     ("config", "config_text"),

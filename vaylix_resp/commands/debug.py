@@ -96,7 +96,7 @@ def _seconds(raw: bytes) -> float:
 
 def _compare(client: Client, argv: Argv) -> Reply:
     """RELOAD, LOADAOF: OK when the state rebuilt from snapshot and log is the one in memory."""
-    return client.server.node.rebuild_and_compare()
+    return client.server.checkpoint.rebuild_and_compare()
 
 
 def _object(client: Client, argv: Argv) -> Reply:

@@ -22,7 +22,7 @@ _BUSY_REWRITE: Final = "ERR Background append only file rewriting already in pro
 
 def _start(client: Client, busy: str) -> Later:
     """Begin a snapshot; refused when one is being made or none can be."""
-    checkpoint = client.server.node.checkpoint
+    checkpoint = client.server.checkpoint
     if checkpoint.running:
         raise CommandError(busy)
     ended: Later | CommandError = checkpoint.start()
@@ -65,4 +65,4 @@ def bgrewriteaof(client: Client, argv: Argv) -> Reply:
 )  # fmt: skip
 def lastsave(client: Client, argv: Argv) -> Reply:
     """When the newest snapshot was completed, in seconds since the epoch."""
-    return int(client.server.node.checkpoint.last_save_unix)
+    return int(client.server.checkpoint.last_save_unix)

@@ -172,7 +172,13 @@ class Server(Protocol):
     slowlog: Any  # observability.slowlog.SlowLog
     latency: Any  # observability.latency.LatencyMonitor
     process: Any  # observability.process.Process
-    node: Any  # engine.node.Node: the log, snapshots, failure state
+    node: Any  # engine.node.Node: the log, failure state
+    checkpoint: Any  # engine.checkpoint.Checkpoint: snapshots
+    keyring: Any  # engine.keyring.KeyringKeeper: keys of the data at rest
+    history: Any  # engine.flashback.Flashback: what keys were
+    backups: Any  # engine.backups.Backups: logical backups
+    online_backup: Any  # engine.online_backup.OnlineBackup: the physical one
+    archive: Any  # engine.archiver.Archiver: archive-command
     run_id: str  # 40 hex digits, new at each start
     started: float  # monotonic seconds
     config_file: str | None

@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..commands.ports import Later
-from ..errors import CommandError
+from ..errors import CommandError, Refused
 from ..resp.reply import OK
 from ..state.digest import digest_hex
-from ..storage.errors import StorageError, WalFailed
+from ..storage.errors import WalFailed
 from ..storage.manifest import SnapshotInfo
 from ..storage.snapshot import temporary_path
 from ..storage.store import Store
+from .children import ChildFailed, Children
 from .group_commit import GroupCommit
 from .node import Node
 from .snapshot_child import digest_arguments, snapshot_arguments
@@ -32,13 +31,14 @@ from .snapshot_child import digest_arguments, snapshot_arguments
 T = TypeVar("T")
 
 IN_PROGRESS = "ERR Background save already in progress"
-MESSAGE_BYTES_MAX = 64 * 1024  # of one line that the child prints
 
 
 class Checkpoint:
     """Starts, watches and publishes snapshots of one node. Times are wall-clock seconds unless named otherwise."""
 
-    def __init__(self, store: Store, node: Node, commit: GroupCommit, clock: Clock, databases: int) -> None:
+    def __init__(
+        self, store: Store, node: Node, commit: GroupCommit, clock: Clock, databases: int, children: Children
+    ) -> None:
         self.running = False
         self.started_s: float | None = None  # monotonic
         self.last_ok = True
@@ -50,13 +50,14 @@ class Checkpoint:
         newest = store.manifest.newest
         self.sequence = newest.sequence if newest else 0
         self.last_save_unix = (newest.timestamp_ms if newest else store.manifest.created_ms) // 1000
-        self._log_bytes_at_last = store.wal.total_bytes
+        behind = sum(segment.size for segment in store.wal.segments() if segment.first > self.sequence)
+        self._covered_bytes = -behind  # of the log as counted by `appended_bytes`; what a restart found behind counts
         self._store, self._node, self._commit, self._clock = store, node, commit, clock
         self._databases = databases
-        self._processes: set[asyncio.subprocess.Process] = set()
-        self._quiet = asyncio.Lock()  # held by whoever has a child read the directory: nobody prunes under it
+        self._children = children
+        self._readers = 0  # children that read the directory now: nothing is deleted under them
+        self._stale = False  # a snapshot has been published since files were last deleted
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cancelled = False
         self.on_end: Callable[[bool, str], None] = _unheard
 
     @property
@@ -66,8 +67,8 @@ class Checkpoint:
 
     @property
     def log_bytes_since(self) -> int:
-        """How much the log has grown since the last snapshot was published."""
-        return max(0, self._store.wal.total_bytes - self._log_bytes_at_last)
+        """How much log a start would have to replay, about: what has been written since the last snapshot began."""
+        return self._store.wal.appended_bytes - self._covered_bytes
 
     def start(self) -> Later | CommandError:
         """Begin a snapshot of what has been applied so far; the Later gets OK or a CommandError. One at a time."""
@@ -89,10 +90,7 @@ class Checkpoint:
 
     async def cancel(self) -> None:
         """For the end of the server: stop snapshot and comparison and wait until their processes are gone."""
-        self._cancelled = True
-        for process in self._processes:
-            if process.returncode is None:
-                process.terminate()
+        self._children.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -102,15 +100,32 @@ class Checkpoint:
         self._begin(self._compare(ended))
         return ended
 
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[int]:
+        """Seal the log; the sequence at which it ends. Until the end of the block no file goes that a child may read.
+
+        Raises DiskFull or WalFailed when the log cannot be sealed, IoFailed when old files cannot be deleted.
+        """
+        self._readers += 1
+        try:
+            yield await self._between(self._seal)
+        finally:
+            self._readers -= 1
+            if self._stale and not self._readers:
+                self._stale = False
+                await asyncio.get_running_loop().run_in_executor(None, self._store.prune)
+
     async def _compare(self, ended: Later) -> None:
         def seal_and_digest() -> tuple[int, str]:
             return self._seal(), digest_hex(self._node.machine)
 
         reply: Any = CommandError("ERR the comparison was cancelled")
         try:
-            async with self._quiet:
+            async with self.reading():
                 sequence, live = await self._between(seal_and_digest)
-                message = await self._child(digest_arguments(self._store.root, sequence, self._databases))
+                message = await self._children.run(
+                    digest_arguments(self._store.root, sequence, self._databases), _nothing
+                )
             found = message["digest"]
             text = f"ERR the state in memory ({live}) differs from the one on disk ({found})"
             reply = OK if found == live else CommandError(text)
@@ -122,8 +137,8 @@ class Checkpoint:
     async def _run(self, ended: Later) -> None:
         reply: Any = CommandError("ERR snapshot cancelled")
         try:
-            async with self._quiet:
-                await self._make()
+            async with self.reading() as sequence:
+                await self._make(sequence)
             reply = OK
         except Exception as failure:
             reply = CommandError(f"ERR snapshot failed: {_told(failure)}")
@@ -136,22 +151,22 @@ class Checkpoint:
             self.on_end(self.last_ok, self.last_error)
             ended.resolve(reply)
 
-    async def _make(self) -> None:
-        sequence = await self._between(self._seal)
+    async def _make(self, sequence: int) -> None:
+        covered = self._store.wal.appended_bytes
         newest = self._store.manifest.newest
         if newest is None or newest.sequence < sequence:  # else nothing has been written since
             await self._write(sequence)
         self.sequence = sequence
         self.last_save_unix = self._clock.wall_ms() // 1000
-        self._log_bytes_at_last = self._store.wal.total_bytes
+        self._covered_bytes = covered
         self.count += 1
         self.progress = 1.0
 
     async def _write(self, sequence: int) -> None:
         loop, store = asyncio.get_running_loop(), self._store
         try:
-            message = await self._child(
-                snapshot_arguments(store.root, sequence, self._databases, self.throttle_bytes)
+            message = await self._children.run(
+                snapshot_arguments(store.root, sequence, self._databases, self.throttle_bytes), self._progressed
             )
             info = SnapshotInfo(**message["snapshot"])
         except Exception:
@@ -160,7 +175,10 @@ class Checkpoint:
             raise
         # Files are made durable off the loop; while that runs nobody else touches the manifest.
         await loop.run_in_executor(None, store.publish_snapshot, info)
-        await loop.run_in_executor(None, store.prune)
+        self._stale = True
+
+    def _progressed(self, message: dict[str, Any]) -> None:
+        self.progress = message.get("progress", self.progress)
 
     def _remove(self, path: str) -> None:
         with contextlib.suppress(OSError):  # the failure that led here is what matters
@@ -188,40 +206,14 @@ class Checkpoint:
         self._commit.between_batches(run)
         return await ended
 
-    async def _child(self, arguments: list[str]) -> dict[str, Any]:
-        """Run the child; the last JSON line that it prints. Earlier ones are progress."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "vaylix_resp", *arguments,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            limit=MESSAGE_BYTES_MAX,
-        )  # fmt: skip
-        assert process.stdout is not None and process.stderr is not None
-        if self._cancelled:
-            process.terminate()
-        errors = asyncio.get_running_loop().create_task(process.stderr.read())
-        message: dict[str, Any] = {}
-        self._processes.add(process)
-        try:
-            async for line in process.stdout:
-                message = json.loads(line)
-                self.progress = message.get("progress", self.progress)
-            code = await process.wait()
-        finally:
-            self._processes.discard(process)
-        if code != 0:
-            text = (await errors).decode("utf-8", "replace").strip().splitlines()
-            raise ChildFailed(text[-1] if text else f"the snapshot process ended with status {code}")
-        await errors
-        return message
-
-
-class ChildFailed(Exception):
-    """The child ended without a result; the text is its last line."""
-
 
 def _told(failure: Exception) -> str:
     """What was foreseen says itself what it is."""
-    return str(failure) if isinstance(failure, StorageError | OSError | ChildFailed) else repr(failure)
+    return str(failure) if isinstance(failure, Refused | OSError | ChildFailed) else repr(failure)
+
+
+def _nothing(message: dict[str, Any]) -> None:
+    """Nobody watches a comparison."""
 
 
 def _unheard(ok: bool, error: str) -> None:

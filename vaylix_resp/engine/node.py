@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from ..clock import Clock
 from ..errors import EX_IO, INDETERMINATE, MISCONF_FULL, MISCONF_LOG, CommandError, Halt
@@ -23,10 +23,6 @@ from ..state.machine import StateMachine
 from ..storage.errors import DiskFull, WalFailed
 from ..storage.wal import Wal
 from . import entries
-
-if TYPE_CHECKING:
-    from ..commands.ports import Later
-    from .checkpoint import Checkpoint
 
 Operation = Sequence[bytes]
 
@@ -117,12 +113,7 @@ class Node:
         self.on_join: Callable[[], None] = _nobody  # told when the open batch gets its first run
         self.on_open: Callable[[], None] = _nobody  # told when an empty batch takes the place of a full one
         self.on_failure: Callable[[str], None] = _unheard
-        self.checkpoint: Checkpoint  # set by `app`, which makes both
         self._rng = rng
-
-    def rebuild_and_compare(self) -> Later:
-        """Rebuild the state from disk in another process; OK if it is the one in memory, else an error."""
-        return self.checkpoint.rebuild_and_compare()
 
     @property
     def last_sequence(self) -> int:

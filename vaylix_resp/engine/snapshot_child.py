@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-from ..errors import EX_OK
+from ..errors import EX_OK, Refused
 from ..state import image
 from ..state.digest import digest_hex
 from ..state.machine import StateMachine
@@ -59,7 +59,7 @@ def child_main(argv: list[str]) -> int:
         os.nice(NICENESS)
     try:
         return _run(options.dir, options.sequence, options.databases, options.throttle, options.digest)
-    except StorageError as failure:
+    except Refused as failure:
         print(failure, file=sys.stderr)
         return failure.exit_code
 

@@ -24,7 +24,7 @@ def _seconds(value: float | None) -> int:
 
 
 def persistence(server: Server) -> Iterable[Field]:
-    node, checkpoint, now = server.node, server.node.checkpoint, server.clock.now()
+    node, checkpoint, now = server.node, server.checkpoint, server.clock.now()
     running_s = now - checkpoint.started_s if checkpoint.running and checkpoint.started_s is not None else None
     taken = node.failure is None and not node.full
     yield "loading", 0
@@ -87,7 +87,7 @@ def _log(server: Server) -> Iterable[Field]:
 
 def raft(server: Server) -> Iterable[Field]:
     """The fields of RedisRaft, for a group whose only member leads itself."""
-    node, checkpoint, fsync = server.node, server.node.checkpoint, server.node.fsync
+    node, checkpoint, fsync = server.node, server.checkpoint, server.node.fsync
     settings = server.settings
     address = settings.bind[0].lstrip("-") if settings.bind else ""
     yield "raft_node_id", NODE_ID

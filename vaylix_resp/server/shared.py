@@ -19,6 +19,7 @@ from ..commands.redaction import redacted
 from ..commands.registry import COMMANDS
 from ..commands.spec import CommandSpec
 from ..config import Settings
+from ..engine.checkpoint import Checkpoint
 from ..engine.node import Node
 from ..errors import CommandError
 from ..observability.latency import LatencyMonitor
@@ -50,7 +51,14 @@ HTTP: Final = (b"post", b"host:")  # first words of an HTTP request: somebody's 
 
 
 class Shared:
-    """One per process. `shutdown` is given by `app`."""
+    """One per process. `shutdown` and the services below are given by `app`."""
+
+    checkpoint: Checkpoint
+    keyring: Any
+    history: Any
+    backups: Any
+    online_backup: Any
+    archive: Any
 
     def __init__(self, settings: Settings, clock: Clock, node: Node, run_id: str) -> None:
         self.settings = settings

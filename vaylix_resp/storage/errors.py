@@ -6,15 +6,13 @@ Not here: replies to clients (`vaylix_resp.errors`).
 
 from __future__ import annotations
 
-from vaylix_resp.errors import EX_CONFIG, EX_DATA, EX_IO
+from vaylix_resp.errors import EX_CONFIG, EX_DATA, Refused
 
 RESTORE = "keep this directory as it is for inquiry, and restore the data from a backup into an empty one"
 
 
-class StorageError(Exception):
+class StorageError(Refused):
     """Base of everything that storage raises for the world's mistakes (ours are assertions)."""
-
-    exit_code = EX_IO
 
 
 class Corrupt(StorageError):
@@ -29,6 +27,19 @@ class Corrupt(StorageError):
         self.expected, self.advice = expected, advice
         place = f"{path}: byte {offset}: " + ("" if sequence is None else f"sequence {sequence}: ")
         super().__init__(f"{place}expected {expected}; to continue: {advice}")
+
+
+class KeyMissing(StorageError):
+    """A sealed file, and no keyring that could open it. Nothing has been changed."""
+
+    exit_code = EX_CONFIG
+
+    def __init__(self, path: str, key_id: int) -> None:
+        self.path, self.key_id = path, key_id
+        super().__init__(
+            f"{path}: sealed with key {key_id} of a keyring that is not there; "
+            "to continue: put the directory keyring/ back and name its master key (master-key-file)"
+        )
 
 
 class Unreadable(StorageError):

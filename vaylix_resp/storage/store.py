@@ -82,12 +82,13 @@ class Store:
         return recovered
 
     def publish_snapshot(self, info: SnapshotInfo, *, keep: int = 1) -> None:
-        """Make the finished file of `snapshot.temporary_path` current, then delete the snapshots that it replaces."""
+        """Make the finished file of `snapshot.temporary_path` current. What it replaces stays until prune()."""
         self.manifest = snapshots.publish_snapshot(self.disk, self.root, self.manifest, info, keep=keep)
-        snapshots.remove_unnamed(self.disk, self.root, self.manifest)
 
     def prune(self, up_to: int | None = None) -> int:
-        """Delete the segments that the oldest kept snapshot makes unnecessary, or fewer (`up_to`); how many."""
+        """Delete the snapshots that are not current any more, and the segments that the oldest kept one makes
+        unnecessary, or fewer of these (`up_to`); how many segments."""
+        snapshots.remove_unnamed(self.disk, self.root, self.manifest)
         if not self.manifest.snapshots:
             return 0
         oldest = self.manifest.snapshots[0].sequence

@@ -87,6 +87,7 @@ class Wal:
         self._file, self._capacity, self._offset = file, size, SEGMENT_HEADER_BYTES
         self._first = chain.last + 1
         self._durable = chain.last
+        self.appended_bytes = 0  # of all batches since the start
         self._dirty_end = 0  # bytes up to here were written for a batch that failed, and have to be zeroed first
         self._unsealed: tuple[File, int, Segment] | None = None  # rotated away, but the disk was full for sealing it
         self._spares: list[File] = []
@@ -162,6 +163,7 @@ class Wal:
                 self._scrub()
             raise failure from cause
         self._offset += len(frame)
+        self.appended_bytes += len(frame)
         chain.last = first + count - 1
         chain.tag, chain.term, chain.timestamp_ms = tag, term, timestamp_ms
 

@@ -20,7 +20,7 @@ def client():
 def test_save_answers_when_the_snapshot_has_ended(client, outcome):
     reply = client.call("SAVE")
     assert isinstance(reply, Later) and not reply.done
-    client.server.node.checkpoint.end(outcome)
+    client.server.checkpoint.end(outcome)
     assert reply.reply == outcome
 
 
@@ -36,7 +36,7 @@ def test_save_answers_when_the_snapshot_has_ended(client, outcome):
 )
 def test_the_others_answer_at_once(client, words, reply):
     assert client.call(*words) == reply
-    assert client.server.node.checkpoint.running == isinstance(reply, Simple)
+    assert client.server.checkpoint.running == isinstance(reply, Simple)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_one_at_a_time(client, words, reply):
 
 @pytest.mark.parametrize("word", ["SAVE", "BGSAVE", "BGREWRITEAOF"])
 def test_why_none_can_be_made_is_said(client, word):
-    client.server.node.checkpoint.refusal = CommandError("MISCONF no snapshot while the log is stopped: EIO")
+    client.server.checkpoint.refusal = CommandError("MISCONF no snapshot while the log is stopped: EIO")
     assert client.call(word) == "MISCONF no snapshot while the log is stopped: EIO"
 
 

@@ -15,6 +15,7 @@ from tests.unit.engine.lab import Client, Clock, Lab, op
 from tests.unit.engine.test_boot import some_of_everything
 from vaylix_resp.commands.ports import Later
 from vaylix_resp.engine.checkpoint import IN_PROGRESS, Checkpoint
+from vaylix_resp.engine.children import Children
 from vaylix_resp.engine.group_commit import GroupCommit
 from vaylix_resp.engine.node import Run
 from vaylix_resp.errors import EX_IO, CommandError, Halt
@@ -32,9 +33,8 @@ class Office:
         self.commit = GroupCommit(self.lab.node, asyncio.get_running_loop(), self.halts.append)
         self.commit.mode = mode
         self.checkpoint = Checkpoint(
-            self.lab.store, self.lab.node, self.commit, self.lab.clock, self.lab.databases
+            self.lab.store, self.lab.node, self.commit, self.lab.clock, self.lab.databases, Children()
         )  # fmt: skip
-        self.lab.node.checkpoint = self.checkpoint
         self.ends: list[tuple[bool, str]] = []
         self.checkpoint.on_end = lambda ok, error: self.ends.append((ok, error))
         self.snapshots = root / "snapshots"
@@ -105,7 +105,7 @@ async def test_a_snapshot_is_published_and_the_log_pruned(tmp_path: Path) -> Non
     live = office.lab.digest()
     again = await office.close()
     assert again.digest() == live
-    assert Checkpoint(again.store, again.node, office.commit, again.clock, 4).sequence == sequence
+    assert Checkpoint(again.store, again.node, office.commit, again.clock, 4, Children()).sequence == sequence
 
 
 @pytest.mark.parametrize("mode", ["inline", "thread"])
@@ -144,7 +144,7 @@ async def test_nothing_new_is_no_work(tmp_path: Path, monkeypatch: pytest.Monkey
     assert await office.save() is OK
     file = office.snapshots / office.files()[0]
     before = file.stat()
-    monkeypatch.setattr(office.checkpoint, "_child", None)
+    monkeypatch.setattr(office.checkpoint._children, "run", None)
     office.lab.clock.ms += 60_000
     assert await office.save() is OK
     assert file.stat() == before
@@ -156,9 +156,9 @@ async def test_nothing_new_is_no_work(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 async def until_the_child_runs(office: Office) -> Any:
-    while not office.checkpoint._processes:
+    while not office.checkpoint._children._processes:
         await asyncio.sleep(0.001)
-    (process,) = office.checkpoint._processes
+    (process,) = office.checkpoint._children._processes
     return process
 
 
@@ -218,11 +218,11 @@ async def test_a_half_written_file_of_a_killed_child_goes(tmp_path: Path) -> Non
     sequence = office.lab.node.applied
     half = office.snapshots / f"snapshot-{sequence:020d}.vxs.tmp"
 
-    async def child(arguments: list[str]) -> dict[str, Any]:
+    async def child(arguments: list[str], *listeners: Any) -> dict[str, Any]:
         half.write_bytes(b"half")
         raise OSError("no more processes")
 
-    office.checkpoint._child = child  # type: ignore[method-assign]
+    office.checkpoint._children.run = child  # type: ignore[method-assign]
     reply = await office.save()
     assert isinstance(reply, CommandError) and "no more processes" in reply.text
     assert not half.exists()
@@ -230,10 +230,10 @@ async def test_a_half_written_file_of_a_killed_child_goes(tmp_path: Path) -> Non
 
 
 def answers_nothing(office: Office) -> None:
-    async def child(arguments: list[str]) -> dict[str, Any]:
+    async def child(arguments: list[str], *listeners: Any) -> dict[str, Any]:
         return {"progress": 0.5}
 
-    office.checkpoint._child = child  # type: ignore[method-assign]
+    office.checkpoint._children.run = child  # type: ignore[method-assign]
 
 
 def cannot_publish(office: Office) -> None:
@@ -298,10 +298,10 @@ async def test_a_log_that_fails_at_the_seal(exits: bool, tmp_path: Path) -> None
 async def test_memory_and_disk_are_compared(tmp_path: Path) -> None:
     office = Office(tmp_path)
     some_of_everything(office.lab)
-    assert await reply_of(office.lab.node.rebuild_and_compare()) is OK
+    assert await reply_of(office.checkpoint.rebuild_and_compare()) is OK
     assert await office.save() is OK
     some_of_everything(office.lab, "again")
-    assert await reply_of(office.lab.node.rebuild_and_compare()) is OK
+    assert await reply_of(office.checkpoint.rebuild_and_compare()) is OK
     await office.close()
 
 
@@ -365,7 +365,7 @@ async def test_the_end_of_the_server_ends_both(tmp_path: Path) -> None:
     comparison, snapshot = office.checkpoint.rebuild_and_compare(), office.checkpoint.start()
     process = await until_the_child_runs(office)
     await office.checkpoint.cancel()
-    assert process.returncode is not None and not office.checkpoint._processes
+    assert process.returncode is not None and not office.checkpoint._children._processes
     for later in (comparison, snapshot):
         assert isinstance(await reply_of(later), CommandError)
     await office.close(clean=True)

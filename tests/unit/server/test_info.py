@@ -137,7 +137,7 @@ def test_sizes_for_people(size, text):
 
 
 def test_a_running_snapshot(server):
-    checkpoint = server.node.checkpoint
+    checkpoint = server.checkpoint
     checkpoint.start()
     checkpoint.started_s, checkpoint.progress = server.clock.now() - 5, 0.25
     found = fields(server, "persistence")
@@ -147,7 +147,7 @@ def test_a_running_snapshot(server):
 
 
 def test_a_failed_snapshot(server):
-    checkpoint = server.node.checkpoint
+    checkpoint = server.checkpoint
     checkpoint.last_ok, checkpoint.last_error, checkpoint.last_duration_s = False, "ERR snapshot failed: EIO", 3.7
     found = fields(server, "persistence")
     assert (found["rdb_last_bgsave_status"], found["aof_last_bgrewrite_status"]) == ("err", "err")
@@ -180,7 +180,7 @@ def test_no_fsync_yet(server):
 
 
 def test_a_group_of_one(server):
-    server.node.checkpoint.sequence = 3
+    server.checkpoint.sequence = 3
     found = fields(server, "raft")
     assert (found["raft_role"], found["raft_leader_id"], found["raft_node_id"]) == ("leader", "1", "1")
     assert (found["raft_current_term"], found["raft_log_entries"], found["raft_current_index"]) == ("2", "4", "7")

@@ -1,0 +1,1 @@
+"""The offline subcommands of `vaylix`: one module per group, each with `register` and one function per verb."""
