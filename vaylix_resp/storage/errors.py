@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from vaylix_resp.errors import EX_CONFIG, EX_DATA, Refused
 
-RESTORE = "keep this directory as it is for inquiry, and restore the data from a backup into an empty one"
+RESTORE = (
+    "keep this directory as it is, see with 'vaylix storage verify' up to where its data is whole, and restore from a "
+    "backup into an empty one"
+)
+NEWER = "start the version of vaylix that wrote it"
+OLDER = "run 'vaylix storage migrate' on this directory; it keeps the old files"
+
+
+def version_advice(found: int, ours: int) -> str:
+    """What to do with a file of another format version."""
+    return OLDER if found < ours else NEWER
 
 
 class StorageError(Refused):
@@ -45,9 +55,9 @@ class KeyMissing(StorageError):
 class Unreadable(StorageError):
     """The disk refused to give the bytes back (EIO while reading): nothing is known about them."""
 
-    def __init__(self, path: str, offset: int, cause: OSError) -> None:
+    def __init__(self, path: str, offset: int, cause: OSError, *, advice: str = RESTORE) -> None:
         self.path, self.offset = path, offset
-        super().__init__(f"{path}: byte {offset}: the disk cannot read it ({cause.strerror}); to continue: {RESTORE}")
+        super().__init__(f"{path}: byte {offset}: the disk cannot read it ({cause.strerror}); to continue: {advice}")
 
 
 class DiskFull(StorageError):
@@ -59,6 +69,8 @@ class WalFailed(StorageError):
 
     The kernel may have dropped the pages and would report success on a second fsync; hence never retried.
     """
+
+    definite = False  # True: not a byte of the batch was written, so no restart can bring it back
 
 
 class Locked(StorageError):

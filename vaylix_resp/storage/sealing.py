@@ -2,7 +2,7 @@
 
 A file header names the keyring's key and holds the data key wrapped by it; what is in front of that in the header is
 bound to it, so that a header cannot be moved to another file. Each record of the file (a batch, a chunk) is sealed
-under the data key with a number of its own as nonce.
+under the data key with a number of its own as nonce. The key may be wrapped anew without touching the records.
 Promise: no nonce is used twice under one key. A data key is made for one file by one process, is never used for
 writing after a restart (recovery always begins a new segment), and its numbers only grow, also after a failed write.
 Not here: where keys are kept (`security.keyring`); what a record is (`batch`, `snapshot`).
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
+from struct import Struct
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -24,6 +25,7 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 WRAPPED_BYTES_MAX = 128  # room for a wrapped data key in every file header; what is not used is zero
 NO_KEY = bytes(WRAPPED_BYTES_MAX)
+KEY_ROOM = Struct("<I128s")  # in a file header, behind what is bound: the keyring's key (0: in the clear), wrapped key
 
 
 class Cipher:
@@ -61,6 +63,11 @@ class FileKey:
 class Keys(Protocol):
     """Where the keys of files come from. `bound` is the part of the file's header that the key belongs to."""
 
+    @property
+    def id(self) -> str:
+        """Of the keyring, for the manifest; "" when there is none."""
+        ...
+
     def new(self, bound: bytes) -> FileKey | None:
         """A random data key for a file that is about to be written; None: it is written in the clear."""
         ...
@@ -74,9 +81,17 @@ class Keys(Protocol):
         store was already sealed then: somebody may have put it there."""
         ...
 
+    def sealed_from(self, sequence: int) -> None:
+        """The log goes on sealed behind `sequence`, durably: from now on refuse files in the clear that lie behind."""
+        ...
+
 
 class Clear:
     """`encryption no` on a store that has never been sealed."""
+
+    @property
+    def id(self) -> str:
+        return ""
 
     def new(self, bound: bytes) -> FileKey | None:
         return None
@@ -87,5 +102,16 @@ class Clear:
     def check_clear(self, path: str, sequence: int) -> None:
         return
 
+    def sealed_from(self, sequence: int) -> None:
+        return
+
 
 CLEAR: Keys = Clear()
+
+
+def open_cipher(keys: Keys, key_id: int, wrapped: bytes, bound: bytes, path: str, sequence: int) -> Cipher | None:
+    """What a file header says about its key; None: the file is in the clear, and may be. Raises Refused."""
+    if key_id:
+        return keys.open(key_id, wrapped, bound, path)
+    keys.check_clear(path, sequence)
+    return None
