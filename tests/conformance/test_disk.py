@@ -74,6 +74,17 @@ def test_names(place) -> None:
     assert not disk.exists(f"{root}/a")
 
 
+def test_only_an_empty_directory_can_be_removed(place) -> None:
+    disk, root = place
+    disk.mkdir(f"{root}/sub")
+    disk.create(f"{root}/sub/a").close()
+    with pytest.raises(OSError, match="not empty"):
+        disk.rmdir(f"{root}/sub")
+    disk.unlink(f"{root}/sub/a")
+    disk.rmdir(f"{root}/sub")
+    assert not disk.exists(f"{root}/sub") and disk.listdir(root) == []
+
+
 def test_an_open_file_outlives_its_name(place) -> None:
     disk, root = place
     disk.mkdir(root)
@@ -91,6 +102,11 @@ def test_an_open_file_outlives_its_name(place) -> None:
         lambda disk, root: disk.unlink(f"{root}/none"),
         lambda disk, root: disk.rename(f"{root}/none", f"{root}/other"),
         lambda disk, root: disk.create(f"{root}/none/file"),
+        lambda disk, root: disk.link(f"{root}/none", f"{root}/other"),
+        lambda disk, root: disk.fsync_dir(f"{root}/none"),
+        lambda disk, root: disk.read_file(f"{root}/none"),
+        lambda disk, root: disk._mkdir(f"{root}/none/deeper"),
+        lambda disk, root: disk.rmdir(f"{root}/none"),
     ],
 )
 def test_what_is_not_there(place, wrong: Callable[[Disk, str], object]) -> None:
@@ -106,6 +122,55 @@ def test_a_rename_stays_in_its_directory(place) -> None:
         disk.rename(f"{root}/a", "elsewhere/a")
 
 
+def test_a_link_is_a_second_name_for_one_file(place) -> None:
+    disk, root = place
+    disk.mkdir(f"{root}/sub")
+    first = disk.create(f"{root}/a")
+    first.pwrite(b"one", 0)
+    disk.link(f"{root}/a", f"{root}/sub/b")
+    second = disk.open(f"{root}/sub/b", write=True)
+    second.pwrite(b"two", 1)
+    assert first.pread(9, 0) == disk.read_file(f"{root}/a") == disk.read_file(f"{root}/sub/b") == b"otwo"
+    disk.unlink(f"{root}/a")
+    assert not disk.exists(f"{root}/a") and disk.read_file(f"{root}/sub/b") == b"otwo"
+    disk.replace_file(f"{root}/sub/b", b"new")  # a new file under the name, not new content in the old one
+    assert first.pread(9, 0) == b"otwo" and disk.read_file(f"{root}/sub/b") == b"new"
+
+
+def test_a_link_takes_no_name_from_anybody(place) -> None:
+    disk, root = place
+    disk.mkdir(f"{root}/sub")
+    for name in ("a", "b"):
+        disk.replace_file(f"{root}/{name}", name.encode())
+    for target in ("b", "a", "sub"):
+        with pytest.raises(FileExistsError):
+            disk.link(f"{root}/a", f"{root}/{target}")
+    assert disk.read_file(f"{root}/b") == b"b"
+    with pytest.raises(FileNotFoundError):
+        disk.link(f"{root}/a", f"{root}/none/b")
+
+
+def test_an_open_file_follows_its_renamed_name(place) -> None:
+    """The log writes its header through the descriptor that it got under the temporary name."""
+    disk, root = place
+    disk.mkdir(root)
+    file = disk.create(f"{root}/a.tmp")
+    disk.rename(f"{root}/a.tmp", f"{root}/a")
+    file.pwrite(b"late", 0)
+    assert disk.read_file(f"{root}/a") == b"late" and disk.listdir(root) == ["a"]
+
+
+def test_a_file_that_is_created_again_is_the_same_file(place) -> None:
+    """O_TRUNC empties the file for all who have it open, and for its other names."""
+    disk, root = place
+    disk.mkdir(root)
+    file = disk.create(f"{root}/a")
+    file.pwrite(b"long content", 0)
+    disk.link(f"{root}/a", f"{root}/b")
+    disk.create(f"{root}/a").pwrite(b"x", 0)
+    assert file.pread(99, 0) == disk.read_file(f"{root}/b") == b"x"
+
+
 def test_replace_file(place) -> None:
     disk, root = place
     disk.mkdir(root)
@@ -113,6 +178,51 @@ def test_replace_file(place) -> None:
         disk.replace_file(f"{root}/m", content)
         assert disk.read_file(f"{root}/m") == content
     assert disk.listdir(root) == ["m"]
+
+
+def test_replace_private_file(place) -> None:
+    disk, root = place
+    disk.mkdir(root)
+    for content in (b"one", b"two, longer", b""):
+        disk.replace_private_file(f"{root}/key", content)
+        assert disk.read_file(f"{root}/key") == content and disk.mode(f"{root}/key") == 0o600
+    assert disk.listdir(root) == ["key"]
+
+
+def test_a_private_file_is_private_whatever_an_earlier_try_left(tmp_path) -> None:
+    left = tmp_path / "key.tmp"
+    left.write_text("x")
+    left.chmod(0o644)
+    disk = RealDisk()
+    disk.replace_private_file(str(tmp_path / "key"), b"secret")
+    assert disk.mode(str(tmp_path / "key")) == 0o600
+
+
+def test_nothing_is_written_through_a_link_that_somebody_else_has_put_there(tmp_path) -> None:
+    (tmp_path / "elsewhere").write_text("theirs")
+    for name in ("a", "key"):
+        (tmp_path / f"{name}.tmp").symlink_to(tmp_path / "elsewhere")
+    disk = RealDisk()
+    for write in (lambda: disk.replace_file(str(tmp_path / "a"), b"x"), lambda: disk.replace_private_file(str(tmp_path / "key"), b"x")):
+        with pytest.raises(OSError, match="symbolic links"):
+            write()
+    assert (tmp_path / "elsewhere").read_text() == "theirs"
+
+
+def test_a_regular_file_is_no_link_and_no_directory(place, tmp_path) -> None:
+    disk, root = place
+    disk.mkdir(root)
+    disk.replace_file(f"{root}/a", b"content")
+    file = disk.open_regular(f"{root}/a")
+    assert file.pread(99, 0) == b"content"
+    file.close()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "a").write_text("content")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "."):
+        with pytest.raises(OSError):
+            RealDisk().open_regular(str(tmp_path / name))
+    assert RealDisk().resolve(str(tmp_path / "link")) == str((tmp_path / "a").resolve())
 
 
 def test_the_lock_has_one_holder(place) -> None:
@@ -178,7 +288,7 @@ def test_reads_are_completed(tmp_path, monkeypatch) -> None:
 def test_every_new_name_is_followed_by_an_fsync_of_its_directory(place) -> None:
     disk, root = place
     calls: list[tuple[str, str]] = []
-    for name in ("_create", "_rename", "_unlink", "_mkdir", "fsync_dir"):
+    for name in ("_create", "_rename", "_link", "_unlink", "_mkdir", "_rmdir", "fsync_dir"):
         real = getattr(disk, name)
 
         def spy(*arguments, name=name, real=real):
@@ -189,8 +299,11 @@ def test_every_new_name_is_followed_by_an_fsync_of_its_directory(place) -> None:
     disk.mkdir(f"{root}/sub")
     disk.create(f"{root}/sub/a")
     disk.rename(f"{root}/sub/a", f"{root}/sub/b")
+    disk.link(f"{root}/sub/b", f"{root}/sub/d")
     disk.unlink(f"{root}/sub/b")
     disk.replace_file(f"{root}/sub/c", b"x")
+    disk.mkdir(f"{root}/empty")
+    disk.rmdir(f"{root}/empty")
     for (name, path), (following, directory) in zip(calls, calls[1:] + [("", "")], strict=True):
         if name != "fsync_dir":
             assert (following, directory) == ("fsync_dir", os.path.dirname(path) or ".")

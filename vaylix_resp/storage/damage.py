@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from vaylix_resp.storage.batch import HEADER_BYTES, MAGIC, SECTOR, Header, has_zero_sector, read_body, read_header
+from vaylix_resp.storage.sealing import Cipher
 from vaylix_resp.storage.segment import READ_BYTES, Reader
 
 
@@ -70,12 +71,12 @@ def decide(facts: Facts) -> Do:
             return Do.REFUSE  # written to the end and wrong now: a flip. Cutting it would lose what was acknowledged
 
 
-def gather(reader: Reader, offset: int, sequence: int, salt: int) -> tuple[Facts, int]:
+def gather(reader: Reader, offset: int, sequence: int, salt: int, cipher: Cipher | None) -> tuple[Facts, int]:
     """The facts about the frame at `offset` that should hold `sequence`, and where the last non-zero byte ends."""
     raw = reader.at(offset, HEADER_BYTES)
     header = read_header(raw, salt) if len(raw) == HEADER_BYTES else None
     if header is not None:
-        head, body, torn = _gather_framed(reader, offset, raw, header)
+        head, body, torn = _gather_framed(reader, offset, raw, header, cipher)
         behind_from = offset + header.frame_bytes
     else:
         head, body, torn = _gather_headless(reader, offset)
@@ -86,12 +87,14 @@ def gather(reader: Reader, offset: int, sequence: int, salt: int) -> tuple[Facts
     return Facts(head, body, torn, behind), end
 
 
-def _gather_framed(reader: Reader, offset: int, raw: bytes, header: Header) -> tuple[Head, Body, bool]:
+def _gather_framed(
+    reader: Reader, offset: int, raw: bytes, header: Header, cipher: Cipher | None
+) -> tuple[Head, Body, bool]:
     """The header is whole, so the extent of the frame is known."""
     frame = reader.at(offset, header.frame_bytes)
     if len(frame) < header.frame_bytes:
         return Head.OK, Body.SHORT, True
-    if read_body(raw, header, frame[HEADER_BYTES:]) is not None:
+    if read_body(raw, header, frame[HEADER_BYTES:], cipher) is not None:
         return Head.OK, Body.OK, False
     return Head.OK, Body.BAD, frame[-1] == 0 or has_zero_sector(frame)
 
@@ -102,7 +105,7 @@ def _gather_headless(reader: Reader, offset: int) -> tuple[Head, Body, bool]:
         return Head.ZERO, Body.UNKNOWN, True
     if len(sector) < SECTOR:
         return Head.SHORT, Body.UNKNOWN, True
-    # A body never begins with zeros up to the end of the sector (`batch` sees to that), so this one was not written.
+    # No body begins with zeros up to the end of the sector (`batch` sees to that), so this one was not written.
     return Head.BAD, Body.UNKNOWN, not any(sector[HEADER_BYTES:])
 
 

@@ -1,7 +1,7 @@
 """The disk port, and the real disk: the only caller of open, write, fsync, rename and their kin.
 
-Promise: a name that create, rename, unlink or mkdir changed is durable when the call returns (the directory has been
-fsynced); a write is complete or raises; nothing here retries an fsync.
+Promise: a name that create, rename, link, unlink, mkdir or rmdir changed is durable when the call returns (the
+directory has been fsynced); a write is complete or raises; nothing here retries an fsync.
 Units: sizes and offsets in bytes.
 Not here: which files there are and in what order they change.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from abc import ABC, abstractmethod
 from typing import Protocol
 
@@ -76,9 +77,13 @@ class Disk(ABC):
     @abstractmethod
     def _rename(self, source: str, target: str) -> None: ...
     @abstractmethod
+    def _link(self, source: str, target: str) -> None: ...
+    @abstractmethod
     def _unlink(self, path: str) -> None: ...
     @abstractmethod
     def _mkdir(self, path: str) -> None: ...
+    @abstractmethod
+    def _rmdir(self, path: str) -> None: ...
     @abstractmethod
     def fsync_dir(self, path: str) -> None: ...
 
@@ -98,9 +103,25 @@ class Disk(ABC):
         self._rename(source, target)
         self.fsync_dir(parent(target))
 
+    def link(self, source: str, target: str) -> None:
+        """A second name for a file, in any directory of the same file system (OSError EXDEV: it is another one).
+
+        FileExistsError when the name is taken. The content is one: what is written through one name shows under both.
+        """
+        self._link(source, target)
+        self.fsync_dir(parent(target))
+
     def unlink(self, path: str) -> None:
         self._unlink(path)
         self.fsync_dir(parent(path))
+
+    def open_regular(self, path: str) -> File:
+        """An existing file to read; OSError if the name is a link or anything else that could lead elsewhere."""
+        return self.open(path)
+
+    def resolve(self, path: str) -> str:
+        """The absolute path without links: where a directory that may be one really is."""
+        return path
 
     def mkdir(self, path: str) -> None:
         """Make `path` and what is missing above it; a directory that exists is fine.
@@ -114,6 +135,11 @@ class Disk(ABC):
             self._mkdir(path)
         self.fsync_dir(above)
 
+    def rmdir(self, path: str) -> None:
+        """An empty directory; OSError when there is anything in it."""
+        self._rmdir(path)
+        self.fsync_dir(parent(path))
+
     def read_file(self, path: str) -> bytes:
         file = self.open(path)
         try:
@@ -123,7 +149,20 @@ class Disk(ABC):
 
     def replace_file(self, path: str, data: bytes) -> None:
         """Old content or new content after a crash, never a mixture and never nothing."""
-        file = self.create(path + ".tmp")
+        self._replace(path, data, self.create(path + ".tmp"))
+
+    def replace_private_file(self, path: str, data: bytes) -> None:
+        """The same for a secret: its owner alone may read it, from the first byte on."""
+        self._replace(path, data, self._create_private(path + ".tmp"))
+
+    def mode(self, path: str) -> int:
+        """Permission bits; a disk without them says that the owner alone may read and write."""
+        return 0o600
+
+    def _create_private(self, path: str) -> File:
+        return self._create(path)
+
+    def _replace(self, path: str, data: bytes, file: File) -> None:
         try:
             file.pwrite(data, 0)
             file.fsync()
@@ -212,6 +251,17 @@ class RealDisk(Disk):
     def open(self, path: str, *, write: bool = False) -> File:
         return RealFile(path, os.open(path, os.O_RDWR if write else os.O_RDONLY))
 
+    def open_regular(self, path: str) -> File:
+        # Not blocking: opening a pipe would wait for its other end.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return RealFile(path, fd)
+
+    def resolve(self, path: str) -> str:
+        return os.path.realpath(path)
+
     def listdir(self, path: str) -> list[str]:
         return sorted(os.listdir(path))
 
@@ -219,13 +269,17 @@ class RealDisk(Disk):
         return os.path.exists(path)
 
     def lock(self, path: str) -> Lock:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # It is written to, so never through a link that somebody has put there.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(fd, 32, 0).strip()
             os.close(fd)
             raise Locked(path, int(holder) if holder.isdigit() else 0) from None
+        except OSError:
+            os.close(fd)
+            raise
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         os.fsync(fd)
@@ -237,16 +291,35 @@ class RealDisk(Disk):
         return stats.f_bavail * stats.f_frsize
 
     def _create(self, path: str) -> File:
-        return RealFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640))
+        # A new file is never somebody else's file that a link leads to.
+        return RealFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640))
+
+    def _create_private(self, path: str) -> File:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(fd, 0o600)  # it may be there from an earlier try, with another mode
+        except OSError:
+            os.close(fd)
+            raise
+        return RealFile(path, fd)
+
+    def mode(self, path: str) -> int:
+        return os.stat(path).st_mode & 0o777
 
     def _rename(self, source: str, target: str) -> None:
         os.rename(source, target)
+
+    def _link(self, source: str, target: str) -> None:
+        os.link(source, target)
 
     def _unlink(self, path: str) -> None:
         os.unlink(path)
 
     def _mkdir(self, path: str) -> None:
         os.mkdir(path, 0o750)
+
+    def _rmdir(self, path: str) -> None:
+        os.rmdir(path)
 
     def fsync_dir(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

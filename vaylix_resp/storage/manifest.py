@@ -7,14 +7,15 @@ Not here: the files it names.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from xxhash import xxh3_128_hexdigest
 
 from vaylix_resp.storage.disk import Disk, join
-from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
+from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable, version_advice
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NAME = "manifest.json"
 
 
@@ -29,6 +30,10 @@ class SnapshotInfo:
     term: int
     timestamp_ms: int
     bytes: int
+
+
+# Which of the snapshots stay, oldest first; the newest always does.
+Keep = Callable[[tuple[SnapshotInfo, ...]], tuple[SnapshotInfo, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Manifest:
     created_ms: int
     snapshots: tuple[SnapshotInfo, ...] = ()  # oldest first
     clean_stop: CleanStop | None = None
+    keyring_id: str = ""  # whose keys seal the files; "" means that none has ever been sealed
 
     @property
     def store_id_bytes(self) -> bytes:
@@ -55,10 +61,18 @@ class Manifest:
     def newest(self) -> SnapshotInfo | None:
         return self.snapshots[-1] if self.snapshots else None
 
-    def with_snapshot(self, info: SnapshotInfo, keep: int) -> Manifest:
-        assert keep >= 1, keep
+    def with_snapshot(self, info: SnapshotInfo, keep: Keep | None = None) -> Manifest:
         others = [known for known in self.snapshots if known.sequence < info.sequence]
-        return replace(self, snapshots=(*others, info)[-keep:])
+        return replace(self, snapshots=(*others, info)).keeping(keep)
+
+    def keeping(self, keep: Keep | None) -> Manifest:
+        """Without the snapshots that `keep` leaves out; None: with the newest alone."""
+        kept = keep(self.snapshots) if keep else self.snapshots[-1:]
+        assert kept[-1:] == self.snapshots[-1:] and set(kept) <= set(self.snapshots), (kept, self.snapshots)
+        return replace(self, snapshots=kept)
+
+    def with_keyring(self, keyring_id: str) -> Manifest:
+        return replace(self, keyring_id=keyring_id)
 
     def with_clean_stop(self, stop: CleanStop | None) -> Manifest:
         return replace(self, clean_stop=stop)
@@ -75,13 +89,16 @@ def decode_manifest(raw: bytes, path: str) -> Manifest:
         checksum = body.pop("checksum")
         version = body.pop("format")
         whole = checksum == _checksum({"format": version, **body})
-    except (ValueError, KeyError, AttributeError, TypeError) as cause:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as cause:
         raise Corrupt(path, 0, f"a manifest in JSON with a checksum ({cause})") from cause
     if not whole:
         raise Corrupt(path, 0, "a manifest with a right checksum")
     if version != FORMAT_VERSION:
-        advice = "start the version of vaylix that wrote it, or run 'vaylix storage migrate'"
-        raise Corrupt(path, 0, f"manifest format version {FORMAT_VERSION}, this one is {version}", advice=advice)
+        older = isinstance(version, int) and version < FORMAT_VERSION
+        raise Corrupt(
+            path, 0, f"manifest format version {FORMAT_VERSION}, this one is {version}",
+            advice=version_advice(0 if older else FORMAT_VERSION, FORMAT_VERSION),
+        )  # fmt: skip
     manifest = _build(body, path)
     # JSON has many spellings of one value; only ours is accepted, so that no flip anywhere goes unnoticed.
     if encode_manifest(manifest) != raw:
@@ -99,6 +116,8 @@ def _build(body: dict[str, object], path: str) -> Manifest:
             **body,  # type: ignore[arg-type]  # the comparison with our own spelling checks the types
         )
         sequences = [info.sequence for info in manifest.snapshots]
+        assert isinstance(manifest.keyring_id, str), manifest.keyring_id
+        assert not any("/" in info.file for info in manifest.snapshots), "a file elsewhere"
         if len(manifest.store_id_bytes) == 16 and sequences == sorted(set(sequences)):
             return manifest
     except (KeyError, TypeError, ValueError, AssertionError) as cause:

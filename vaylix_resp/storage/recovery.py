@@ -1,9 +1,10 @@
 """From whatever a crash left in wal/ to a log that can be appended to, or a refusal.
 
-Promise: fails closed. Everything is read and checked before the first change; the changes are in an order in which a
-crash at any of them leaves something that the next recovery accepts with the same outcome. Only the append that a
-crash interrupted is cut, and a copy of it is kept in quarantine/.
-Not here: the table for bad frames (`damage`); manifest and first start (`store`).
+Promise: fails closed. What the state needs is read and checked before the first change; the changes are in an order in
+which a crash at any of them leaves something that the next recovery accepts with the same outcome. Only the append that
+a crash interrupted is cut, and a copy of it is kept in quarantine/. Of segments that end before the newest snapshot
+(time travel needs them, a start does not) only the names are looked at: they have to lead up to it without a gap.
+Not here: the table for bad frames (`damage`); manifest and first start (`store`); every byte (`vaylix storage verify`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vaylix_resp.storage.damage import Behind, Body, Do, Facts, Head, decide, ga
 from vaylix_resp.storage.disk import Disk, join
 from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
 from vaylix_resp.storage.manifest import Manifest
+from vaylix_resp.storage.sealing import Cipher, Keys
 from vaylix_resp.storage.segment import (
     READ_BYTES,
     SEGMENT_HEADER_BYTES,
@@ -105,8 +107,10 @@ def list_wal(disk: Disk, root: str) -> Listing:
 class Replay:
     """One pass over the log: checks it, and gives `sink` the batches behind the newest snapshot."""
 
-    def __init__(self, disk: Disk, root: str, manifest: Manifest, sink: Callable[[Batch], None] | None) -> None:
-        self.disk, self.root, self.manifest, self.sink = disk, root, manifest, sink
+    def __init__(
+        self, disk: Disk, root: str, manifest: Manifest, keys: Keys, sink: Callable[[Batch], None] | None = None
+    ) -> None:
+        self.disk, self.root, self.manifest, self.keys, self.sink = disk, root, manifest, keys, sink
         self.directory = join(root, DIRECTORY)
         self.store_id = manifest.store_id_bytes
         self.salt = store_salt(self.store_id)
@@ -116,6 +120,7 @@ class Replay:
         self.batches = self.entries = 0
         self.sealed: list[Segment] = []
         self.actives: list[Active] = []
+        self.leftovers: list[str] = []
 
     def run(self, listing: Listing) -> None:
         if not listing.active and not self.manifest.clean_stop:
@@ -123,49 +128,76 @@ class Replay:
             raise Corrupt(self.directory, 0, "an active segment, as every stop but a clean one leaves", advice=advice)
         if len(listing.active) > 2:
             raise Corrupt(join(self.directory, listing.active[2].name), 0, "at most two active segments")
-        names = [*listing.sealed, *listing.active]
-        self._start(names[0] if names else None)
-        for name in listing.sealed:
+        self.leftovers = listing.leftovers
+        older = [name for name in listing.sealed if name.last is not None and name.last <= self.after]
+        needed = listing.sealed[len(older) :]
+        names = [*needed, *listing.active]
+        first = names[0] if names else None
+        oldest = self.manifest.snapshots[0].sequence if self.manifest.snapshots else 0
+        self._check_begin(older[0] if older else first, oldest)  # what comes before that snapshot may be gone
+        self._pass_over(older, first)
+        self._start(first)
+        for name in needed:
             self._read_sealed(name)
         for name in listing.active:
             self._read_active(name, is_last=name is listing.active[-1])
         self._check_end()
 
+    def _check_begin(self, first: SegmentName | None, base: int) -> None:
+        """The log has to begin at or before what comes behind `base`. None: there are no segments."""
+        if (first.first if first else self.after + 1) > base + 1:
+            path = join(self.directory, first.name) if first else self.directory
+            expected = f"a log that begins at sequence {base + 1} or before, this is the oldest segment"
+            raise Corrupt(path, 0, expected, sequence=base + 1)
+
+    def _pass_over(self, older: list[SegmentName], following: SegmentName | None) -> None:
+        """Segments from before the newest snapshot: without a gap between them, nor between them and the rest."""
+        for number, name in enumerate(older):
+            assert name.last is not None
+            path = join(self.directory, name.name)
+            behind = older[number + 1] if number + 1 < len(older) else following
+            begins = behind.first if behind else self.after + 1
+            if name.last < name.first or begins != name.last + 1:
+                expected = f"a segment that begins with sequence {name.last + 1} to follow this one"
+                raise Corrupt(path, 0, expected, sequence=name.last + 1)
+            try:
+                file = self.disk.open(path)
+            except OSError as cause:
+                raise Unreadable(path, 0, cause) from cause
+            with closing(file):
+                self.sealed.append(Segment(path, name.first, name.last, file.size()))
+
     def _start(self, first: SegmentName | None) -> None:
         """Where the log has to begin: at sequence 1, behind a snapshot, or (older segments are kept) before one."""
         snapshots = {info.sequence: info for info in self.manifest.snapshots}
         begins = first.first if first else self.after + 1
-        if begins > self.after + 1:
-            raise Corrupt(
-                join(self.directory, first.name if first else ""), 0,
-                f"a log that begins at sequence {self.after + 1} or before, this is the oldest segment",
-                sequence=self.after + 1,
-            )  # fmt: skip
+        self._check_begin(first, self.after)
         if info := snapshots.get(begins - 1):
             self.chain = Chain(info.sequence, bytes.fromhex(info.tag), info.term, info.timestamp_ms)
         elif begins > 1 and first:
-            reader, header = open_segment(self.disk, self.directory, first, self.store_id)
+            reader, header, _ = open_segment(self.disk, self.directory, first, self.store_id, self.keys)
             reader.file.close()
             self.chain = Chain(begins - 1, header.prev_tag)
         self.anchors = sorted((at, bytes.fromhex(i.tag)) for at, i in snapshots.items() if at >= begins)
 
     def _read_sealed(self, name: SegmentName) -> None:
-        reader, header = open_segment(self.disk, self.directory, name, self.store_id)
+        reader, header, cipher = open_segment(self.disk, self.directory, name, self.store_id, self.keys)
         with closing(reader.file):
             follow_segment(self.chain, header, reader.path)
-            scan = Scan(reader, self.chain, self.salt)
+            scan = Scan(reader, self.chain, self.salt, cipher)
             self._replay(scan, reader.path)
         check_sealed_end(scan, name)
         assert name.last is not None
         self.sealed.append(Segment(reader.path, name.first, name.last, reader.size))
 
     def _read_active(self, name: SegmentName, *, is_last: bool) -> None:
-        reader, header = open_segment(self.disk, self.directory, name, self.store_id)
+        reader, header, cipher = open_segment(self.disk, self.directory, name, self.store_id, self.keys)
         with closing(reader.file):
             follow_segment(self.chain, header, reader.path)
-            scan = Scan(reader, self.chain, self.salt)
+            scan = Scan(reader, self.chain, self.salt, cipher)
             places = self._replay(scan, reader.path, note_places=True)
-            torn_end = self._judge(reader, scan.offset, may_be_torn=is_last and not self.manifest.clean_stop)
+            may_be_torn = is_last and not self.manifest.clean_stop
+            torn_end = self._judge(reader, scan.offset, cipher, may_be_torn=may_be_torn)
         unsynced = next((at for first, at in places if first > scan.durable), scan.offset)
         self.actives.append(Active(name, reader.path, self.chain.last, scan.offset, unsynced, torn_end))
 
@@ -196,10 +228,10 @@ class Replay:
             raise Corrupt(path, offset, "the batch that the snapshot of this sequence was made from", sequence=sequence)
         return self.anchors[0][0] if self.anchors else NEVER
 
-    def _judge(self, reader: Reader, offset: int, *, may_be_torn: bool) -> int:
+    def _judge(self, reader: Reader, offset: int, cipher: Cipher | None, *, may_be_torn: bool) -> int:
         """What lies behind the last good batch: the end of it, or the end of a torn batch; or Corrupt."""
         sequence = self.chain.last + 1
-        facts, end = gather(reader, offset, sequence, self.salt)
+        facts, end = gather(reader, offset, sequence, self.salt, cipher)
         match decide(facts):
             case Do.END:
                 return offset
@@ -244,21 +276,29 @@ def check_sealed_end(scan: Scan, name: SegmentName) -> None:
 
 
 def recover(
-    disk: Disk, root: str, manifest: Manifest, sink: Callable[[Batch], None] | None = None,
+    disk: Disk, root: str, manifest: Manifest, keys: Keys, sink: Callable[[Batch], None] | None = None,
     config: WalConfig | None = None,
 ) -> Recovered:  # fmt: skip
     """Check the log, give `sink` what lies behind the newest snapshot, repair the end, open a new active segment.
 
     The sink sees batches before the whole log is known to be good: after an exception its state is worth nothing.
     """
-    listing = list_wal(disk, root)
-    replay = Replay(disk, root, manifest, sink)
-    replay.run(listing)
+    return repair(check(disk, root, manifest, keys, sink), config or WalConfig())
+
+
+def check(disk: Disk, root: str, manifest: Manifest, keys: Keys, sink: Callable[[Batch], None] | None) -> Replay:
+    """The first half of recover(): nothing is changed."""
+    replay = Replay(disk, root, manifest, keys, sink)
+    replay.run(list_wal(disk, root))
+    return replay
+
+
+def repair(replay: Replay, config: WalConfig) -> Recovered:
+    """The second half: what check() has found good becomes a log that can be written."""
     try:
-        wal, cuts = _repair(replay, config or WalConfig())
-        for path in listing.leftovers:
-            if disk.exists(path):  # the new active segment was made under one of these names
-                disk.unlink(path)
+        for path in replay.leftovers:  # first: spare segments may hold the room that the new one needs
+            replay.disk.unlink(path)
+        wal, cuts = _repair(replay, config)
     except OSError as cause:
         raise IoFailed(replay.directory, cause) from cause
     return Recovered(wal, cuts, replay.batches, replay.entries)
@@ -274,10 +314,12 @@ def _repair(replay: Replay, config: WalConfig) -> tuple[Wal, tuple[Cut, ...]]:
         _settle(disk, active)
         if active is not replay.actives[-1]:
             replay.sealed.append(_seal(disk, directory, active))
-    file, size = create_active(disk, directory, replay.store_id, replay.chain, config.first_segment_bytes)
+    # A new one even if the old one is empty: with its key another process may have written what a crash took away.
+    size = config.first_segment_bytes
+    opened = create_active(disk, directory, replay.store_id, replay.chain, size, replay.keys)
     if replay.actives and replay.actives[-1].last >= replay.actives[-1].name.first:
         replay.sealed.append(_seal(disk, directory, replay.actives[-1]))
-    wal = Wal(disk, directory, replay.store_id, replay.chain, replay.sealed, file, size, config)
+    wal = Wal(disk, directory, replay.store_id, replay.chain, replay.sealed, opened, config, replay.keys)
     return wal, tuple(cuts)
 
 
@@ -317,13 +359,15 @@ def _seal(disk: Disk, directory: str, active: Active) -> Segment:
         return seal(disk, directory, file, Segment(active.path, active.name.first, active.last, active.end))
 
 
-def read_batches(disk: Disk, root: str, manifest: Manifest, after: int, up_to: int = NEVER) -> Iterator[Batch]:
+def read_batches(
+    disk: Disk, root: str, manifest: Manifest, keys: Keys, after: int, up_to: int = NEVER
+) -> Iterator[Batch]:
     """The batches of the sealed segments that lie behind `after` and end at or before `up_to`, checked. Read-only.
 
     For the process that makes a snapshot: it may run beside the server, which only adds segments meanwhile.
     `after` is 0 or the sequence of a snapshot in the manifest, whose tag the log has to continue.
     """
-    replay = Replay(disk, root, manifest, None)
+    replay = Replay(disk, root, manifest, keys)
     names = [name for name in list_wal(disk, root).sealed if name.last is not None and name.last > after]
     base = next((info for info in manifest.snapshots if info.sequence == after), None)
     assert base or after == 0, after
@@ -334,10 +378,10 @@ def read_batches(disk: Disk, root: str, manifest: Manifest, after: int, up_to: i
     for name in names:
         if name.first > up_to:
             return
-        reader, header = open_segment(disk, replay.directory, name, replay.store_id)
+        reader, header, cipher = open_segment(disk, replay.directory, name, replay.store_id, keys)
         with closing(reader.file):
             follow_segment(chain, header, reader.path)
-            scan = Scan(reader, chain, replay.salt)
+            scan = Scan(reader, chain, replay.salt, cipher)
             if name.first == after + 1:
                 _check_base(header.prev_tag, anchor, reader.path, after)
             for batch in scan:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xxhash import xxh3_128_digest
 
 from vaylix_resp.storage.batch import GENESIS_TAG, HEADER_BYTES, Batch, Header, read_body, read_header, unknown_format
 from vaylix_resp.storage.disk import Disk, File
-from vaylix_resp.storage.errors import Corrupt, Unreadable
+from vaylix_resp.storage.errors import Corrupt, Unreadable, version_advice
+from vaylix_resp.storage.sealing import KEY_ROOM, NO_KEY, Cipher, Keys, open_cipher
 
 SEGMENT_HEADER_BYTES = 4096  # a page, so that frames never share one with it
 SEGMENT_BYTES = 64 << 20  # default size; sealing, archiving and pruning happen in pieces of this
@@ -26,12 +27,12 @@ FIRST_SEGMENT_BYTES = 4 << 20  # made on the spot at start or when no spare is r
 FILL_BYTES = 256 << 10  # zeros are written and synced in pieces of this: a foreground fsync waits for one at most
 READ_BYTES = 1 << 20
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+SEALED = 1  # flag: the batches are sealed with the data key that lies wrapped in the header
 _MAGIC = b"VxWALseg"
-# magic, version, flags, key id, store id, first sequence, previous tag, created ms, room for a wrapped data key
-_HEADER = struct.Struct("<8sHHI16sQ16sQ128s")
-_NO_KEY = bytes(128)
-_FILL = b"\xa5" * (SEGMENT_HEADER_BYTES - _HEADER.size - 16)
+# What the data key is bound to: magic, version, flags, store id, first sequence, previous tag, created ms
+_BOUND = struct.Struct("<8sHH4x16sQ16sQ")
+_FILL = b"\xa5" * (SEGMENT_HEADER_BYTES - _BOUND.size - KEY_ROOM.size - 16)
 _ACTIVE = re.compile(r"active-(\d{20})\.wal")
 _SEALED = re.compile(r"(\d{20})-(\d{20})\.wal")
 
@@ -63,41 +64,60 @@ def parse_name(name: str) -> SegmentName | None:
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
+    """`key_id` of the keyring, 0 in the clear; `wrapped` is the data key under it."""
+
     store_id: bytes
     first: int
     prev_tag: bytes
     created_ms: int
+    key_id: int = 0
+    wrapped: bytes = NO_KEY
+
+    def bound(self, *, sealed: bool = True) -> bytes:
+        """The part of the header that the data key is wrapped for."""
+        flags = SEALED if sealed else 0
+        return _BOUND.pack(_MAGIC, FORMAT_VERSION, flags, self.store_id, self.first, self.prev_tag, self.created_ms)
 
 
 def encode_segment_header(header: SegmentHeader) -> bytes:
-    fields = _HEADER.pack(
-        _MAGIC, FORMAT_VERSION, 0, 0, header.store_id, header.first, header.prev_tag, header.created_ms, _NO_KEY
-    )
-    raw = fields + _FILL
+    raw = header.bound(sealed=header.key_id > 0) + KEY_ROOM.pack(header.key_id, header.wrapped) + _FILL
     return raw + xxh3_128_digest(raw)
 
 
 def read_segment_header(raw: bytes, path: str, store_id: bytes, first: int) -> SegmentHeader:
-    """Corrupt unless every byte is right and it belongs to this store and under this name."""
+    """Corrupt unless every byte is right and it belongs to this store and under this name. Needs no key."""
     if len(raw) < SEGMENT_HEADER_BYTES:
         expected = f"a segment header of {SEGMENT_HEADER_BYTES} bytes, the file ends here"
         raise Corrupt(path, len(raw), expected, sequence=first)
-    magic, version, flags, key_id, store, begins, prev_tag, created_ms, key = _HEADER.unpack_from(raw)
+    magic, version, flags, store, begins, prev_tag, created_ms = _BOUND.unpack_from(raw)
+    key_id, wrapped = KEY_ROOM.unpack_from(raw, _BOUND.size)
     if magic != _MAGIC:
         raise Corrupt(path, 0, "the mark of a WAL segment", sequence=first)
     if raw[-16:] != xxh3_128_digest(raw[:-16]):
         raise Corrupt(path, 0, "a segment header with a right checksum", sequence=first)
     if version != FORMAT_VERSION:
-        advice = "start the version of vaylix that wrote it, or run 'vaylix storage migrate'"
         expected = f"segment format version {FORMAT_VERSION}, this one is {version}"
-        raise Corrupt(path, 8, expected, sequence=first, advice=advice)
-    if flags or key_id or key != _NO_KEY:
-        raise Corrupt(path, 10, "an unsealed segment (this one needs a key)", sequence=first)
+        raise Corrupt(path, 8, expected, sequence=first, advice=version_advice(version, FORMAT_VERSION))
+    if flags != (SEALED if key_id else 0) or (not key_id and wrapped != NO_KEY):
+        raise Corrupt(path, 10, "a segment that is sealed and has a key, or neither", sequence=first)
     if store != store_id:
         raise Corrupt(path, 16, f"store id {store_id.hex()}, this file belongs to {store.hex()}", sequence=first)
     if begins != first:
         raise Corrupt(path, 32, f"first sequence {first} as in the file name, the header says {begins}", sequence=first)
-    return SegmentHeader(store, begins, prev_tag, created_ms)
+    return SegmentHeader(store, begins, prev_tag, created_ms, key_id, wrapped)
+
+
+def segment_cipher(header: SegmentHeader, path: str, keys: Keys) -> Cipher | None:
+    """With what its batches are sealed; None: they are in the clear, and may be. Raises Refused."""
+    return open_cipher(keys, header.key_id, header.wrapped, header.bound(), path, header.first)
+
+
+def with_new_key(header: SegmentHeader, keys: Keys) -> tuple[SegmentHeader, Cipher | None]:
+    """For a segment that is about to be written."""
+    key = keys.new(header.bound())
+    if key is None:
+        return header, None
+    return replace(header, key_id=key.key_id, wrapped=key.wrapped), key.cipher
 
 
 class Chain:
@@ -152,23 +172,23 @@ class Scan:
     Afterwards `offset` is that place. Nothing is said there about why (`damage` is asked then).
     """
 
-    def __init__(self, reader: Reader, chain: Chain, salt: int) -> None:
-        self.reader, self.chain, self.salt = reader, chain, salt
+    def __init__(self, reader: Reader, chain: Chain, salt: int, cipher: Cipher | None) -> None:
+        self.reader, self.chain, self.salt, self.cipher = reader, chain, salt, cipher
         self.offset = SEGMENT_HEADER_BYTES
         self.durable = 0  # as the last batch claims
 
     def __iter__(self) -> Iterator[Batch]:
-        at, path, salt, chain = self.reader.at, self.reader.path, self.salt, self.chain
+        at, path, salt, chain, cipher = self.reader.at, self.reader.path, self.salt, self.chain, self.cipher
         while True:
             offset = self.offset
             raw = at(offset, HEADER_BYTES)
             if len(raw) < HEADER_BYTES or (header := read_header(raw, salt)) is None:
                 return
-            if problem := unknown_format(header):
+            if problem := unknown_format(header, cipher):
                 raise Corrupt(path, offset, problem, sequence=header.first)
             rest_bytes = header.frame_bytes - HEADER_BYTES
             rest = at(offset + HEADER_BYTES, rest_bytes)
-            if len(rest) < rest_bytes or (body := read_body(raw, header, rest)) is None:
+            if len(rest) < rest_bytes or (body := read_body(raw, header, rest, cipher)) is None:
                 return
             chain.follow(header, path, offset)
             self.durable = header.durable
@@ -179,15 +199,18 @@ class Scan:
             )
 
 
-def open_segment(disk: Disk, directory: str, name: SegmentName, store_id: bytes) -> tuple[Reader, SegmentHeader]:
-    """A segment to be read, its header checked. The caller closes `reader.file`."""
+def open_segment(
+    disk: Disk, directory: str, name: SegmentName, store_id: bytes, keys: Keys
+) -> tuple[Reader, SegmentHeader, Cipher | None]:
+    """A segment to be read, its header checked and its key opened. The caller closes `reader.file`."""
     path = f"{directory}/{name.name}"
     try:
         reader = Reader(disk.open(path))
     except OSError as cause:
         raise Unreadable(path, 0, cause) from cause
     try:
-        return reader, read_segment_header(reader.at(0, SEGMENT_HEADER_BYTES), path, store_id, name.first)
+        header = read_segment_header(reader.at(0, SEGMENT_HEADER_BYTES), path, store_id, name.first)
+        return reader, header, segment_cipher(header, path, keys)
     except BaseException:
         reader.file.close()
         raise

@@ -1,6 +1,8 @@
 """The state at one sequence, in a file.
 
 A header of 256 bytes; chunks, each a head of 32 bytes and a msgpack payload (zlib level 1 if asked); an end record.
+Sealed, a chunk's number is its nonce, the tag takes the place of its digest, and its head and the bound part of the
+file's header are the associated data: no chunk can be changed, moved or taken from another file without the key.
 Promise: a reader that came to the end has seen every byte right and every chunk in its place; the file appears under
 its name only when it is whole and durable, and the manifest names it only then.
 Units: sizes in bytes.
@@ -13,19 +15,22 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgpack
 from xxhash import xxh3_128, xxh3_128_digest
 
 from vaylix_resp.storage.disk import Disk, join
-from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
-from vaylix_resp.storage.manifest import Manifest, SnapshotInfo, write_manifest
+from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable, version_advice
+from vaylix_resp.storage.manifest import Keep, Manifest, SnapshotInfo, write_manifest
+from vaylix_resp.storage.sealing import KEY_ROOM, NO_KEY, TAG_BYTES, Cipher, Keys, open_cipher
 from vaylix_resp.storage.segment import Reader
 
 T = TypeVar("T")
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+SEALED = 1  # flag: the chunks are sealed with the data key that lies wrapped in the header
 HEADER_BYTES = 256
 CHUNK_BYTES_MAX = 1 << 30  # a chunk is read as a whole; one value and its packing must fit
 WRITE_BYTES = 1 << 20  # gathered before a write
@@ -33,13 +38,12 @@ SYNC_BYTES = 8 << 20  # synced so often while writing: one fsync of everything a
 DIRECTORY = "snapshots"
 
 _MAGIC = b"VxSNAPSH"
-# magic, version, flags, key id, store id, sequence, tag, term, timestamp, room for a wrapped data key
-_HEADER = struct.Struct("<8sHHI16sQ16sQQ128s")
-_NO_KEY = bytes(128)
-_FILL = b"\xa5" * (HEADER_BYTES - _HEADER.size - 16)
-# kind, flags, number of the chunk, stored bytes, raw bytes; then the digest over these and the payload
+# What the data key is bound to: magic, version, flags, store id, sequence, tag, term, timestamp
+_BOUND = struct.Struct("<8sHH4x16sQ16sQQ")
+_FILL = b"\xa5" * (HEADER_BYTES - _BOUND.size - KEY_ROOM.size - 16)
+# kind, flags, number of the chunk, stored bytes, raw bytes; then the digest or tag over these and the payload
 _CHUNK = struct.Struct("<BBxxIII")
-_CHUNK_HEAD_BYTES = _CHUNK.size + 16
+_CHUNK_HEAD_BYTES = _CHUNK.size + TAG_BYTES
 END = 0  # kind of the last record; the caller's kinds are 1 to 255
 _COMPRESSED = 1
 _NAME = re.compile(r"snapshot-(\d{20})\.vxs")
@@ -62,20 +66,64 @@ def parse_snapshot_name(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotHeader:
+    """`key_id` of the keyring, 0 in the clear; `wrapped` is the data key under it."""
+
+    store_id: bytes
+    sequence: int
+    tag: bytes
+    term: int
+    timestamp_ms: int
+    key_id: int = 0
+    wrapped: bytes = NO_KEY
+
+    def bound(self, *, sealed: bool = True) -> bytes:
+        """The part of the header that the data key is wrapped for."""
+        flags = SEALED if sealed else 0
+        return _BOUND.pack(
+            _MAGIC, FORMAT_VERSION, flags, self.store_id, self.sequence, self.tag, self.term, self.timestamp_ms
+        )
+
+
+def encode_snapshot_header(header: SnapshotHeader) -> bytes:
+    raw = header.bound(sealed=header.key_id > 0) + KEY_ROOM.pack(header.key_id, header.wrapped) + _FILL
+    return raw + xxh3_128_digest(raw)
+
+
+def read_snapshot_header(raw: bytes, path: str) -> SnapshotHeader:
+    """Corrupt unless every byte is right. Needs no key."""
+    if len(raw) < HEADER_BYTES or raw[-16:] != xxh3_128_digest(raw[:-16]):
+        raise Corrupt(path, 0, "a snapshot header with a right checksum")
+    magic, version, flags, store_id, sequence, tag, term, timestamp_ms = _BOUND.unpack_from(raw)
+    key_id, wrapped = KEY_ROOM.unpack_from(raw, _BOUND.size)
+    if magic != _MAGIC:
+        raise Corrupt(path, 0, "the mark of a snapshot")
+    if version != FORMAT_VERSION:
+        expected = f"snapshot format version {FORMAT_VERSION}, this one is {version}"
+        raise Corrupt(path, 8, expected, advice=version_advice(version, FORMAT_VERSION))
+    if flags != (SEALED if key_id else 0) or (not key_id and wrapped != NO_KEY):
+        raise Corrupt(path, 10, "a snapshot that is sealed and has a key, or neither", sequence=sequence)
+    return SnapshotHeader(store_id, sequence, tag, term, timestamp_ms, key_id, wrapped)
+
+
 class SnapshotWriter:
     """Writes `path`, a temporary name that a recovery may remove at any time it is not in the manifest."""
 
     def __init__(
-        self, disk: Disk, path: str, *, store_id: bytes, sequence: int, tag: bytes, term: int, timestamp_ms: int,
-        compress: bool = False, throttle: Callable[[int], None] | None = None,
+        self, disk: Disk, path: str, keys: Keys, *, store_id: bytes, sequence: int, tag: bytes, term: int,
+        timestamp_ms: int, compress: bool = False, throttle: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         self._disk, self.path, self._compress, self._throttle = disk, path, compress, throttle
         self._place = sequence, tag, term, timestamp_ms
-        fields = _HEADER.pack(
-            _MAGIC, FORMAT_VERSION, 0, 0, store_id, sequence, tag, term, timestamp_ms, _NO_KEY
-        ) + _FILL  # fmt: skip
-        head = fields + xxh3_128_digest(fields)
-        self._all = xxh3_128(head[-16:])  # over the digests of the header and all chunks
+        header = SnapshotHeader(store_id, sequence, tag, term, timestamp_ms)
+        key = keys.new(header.bound())
+        self._cipher = key.cipher if key else None
+        if key:
+            header = replace(header, key_id=key.key_id, wrapped=key.wrapped)
+        self._bound = header.bound(sealed=key is not None)
+        head = encode_snapshot_header(header)
+        self._all = xxh3_128(self._bound)  # and the digests of all chunks; not the wrapped key, which may change
         self._parts, self._gathered = [head], len(head)
         self._written = self._synced = self._chunks = 0
         self._file = self._io(lambda: disk.create(path))
@@ -91,9 +139,11 @@ class SnapshotWriter:
         flags = _COMPRESSED if stored is not raw else 0
         assert len(raw) <= CHUNK_BYTES_MAX, len(raw)
         head = _CHUNK.pack(kind, flags, self._chunks, len(stored), len(raw))
-        hasher = xxh3_128(head)
-        hasher.update(stored)
-        digest = hasher.digest()
+        if self._cipher is not None:
+            sealed = self._cipher.seal(self._chunks, stored, head + self._bound)
+            stored, digest = sealed[:-TAG_BYTES], sealed[-TAG_BYTES:]
+        else:
+            digest = _digest(head, stored)
         self._all.update(digest)
         self._chunks += 1
         self._parts += (head, digest, stored)
@@ -137,7 +187,9 @@ class SnapshotWriter:
 class SnapshotReader:
     """Iterates over (kind, object). Whoever comes to the end of it has read an undamaged snapshot."""
 
-    def __init__(self, disk: Disk, path: str, store_id: bytes, info: SnapshotInfo | None = None) -> None:
+    def __init__(
+        self, disk: Disk, path: str, store_id: bytes, keys: Keys, info: SnapshotInfo | None = None
+    ) -> None:
         """`info`: what the manifest says about it, compared with what is found."""
         self.path, self._info = path, info
         try:
@@ -147,32 +199,25 @@ class SnapshotReader:
         except OSError as cause:
             raise Unreadable(path, 0, cause) from cause
         self.summary: object = None
-        raw = self._reader.at(0, HEADER_BYTES)
         try:
-            self.sequence, self.tag, self.term, self.timestamp_ms = self._check_header(raw, store_id)
-        except Corrupt:
+            self.header, self._cipher = self._open(store_id, keys)
+        except BaseException:
             self.close()
             raise
-        self._head_digest = raw[-16:]
+        self.sequence, self.tag = self.header.sequence, self.header.tag
+        self.term, self.timestamp_ms = self.header.term, self.header.timestamp_ms
+        self._bound = self.header.bound(sealed=self._cipher is not None)
 
-    def _check_header(self, raw: bytes, store_id: bytes) -> tuple[int, bytes, int, int]:
+    def _open(self, store_id: bytes, keys: Keys) -> tuple[SnapshotHeader, Cipher | None]:
         path, info = self.path, self._info
-        if len(raw) < HEADER_BYTES or raw[-16:] != xxh3_128_digest(raw[:-16]):
-            raise Corrupt(path, 0, "a snapshot header with a right checksum")
-        magic, version, flags, key_id, store, sequence, tag, term, timestamp_ms, key = _HEADER.unpack_from(raw)
-        if magic != _MAGIC:
-            raise Corrupt(path, 0, "the mark of a snapshot")
-        if version != FORMAT_VERSION:
-            advice = "start the version of vaylix that wrote it, or run 'vaylix storage migrate'"
-            raise Corrupt(path, 8, f"snapshot format version {FORMAT_VERSION}, this one is {version}", advice=advice)
-        if flags or key_id or key != _NO_KEY:
-            raise Corrupt(path, 10, "an unsealed snapshot (this one needs a key)")
-        if store != store_id:
-            raise Corrupt(path, 16, f"store id {store_id.hex()}, this file belongs to {store.hex()}")
-        found = (sequence, tag.hex(), term, timestamp_ms, self._reader.size)
+        header = read_snapshot_header(self._reader.at(0, HEADER_BYTES), path)
+        if header.store_id != store_id:
+            expected = f"store id {store_id.hex()}, this file belongs to {header.store_id.hex()}"
+            raise Corrupt(path, 16, expected, sequence=header.sequence)
+        found = (header.sequence, header.tag.hex(), header.term, header.timestamp_ms, self._reader.size)
         if info and found != (info.sequence, info.tag, info.term, info.timestamp_ms, info.bytes):
             raise Corrupt(path, 32, "the sequence, tag, time and size that the manifest names", sequence=info.sequence)
-        return sequence, tag, term, timestamp_ms
+        return header, open_cipher(keys, header.key_id, header.wrapped, header.bound(), path, header.sequence)
 
     def __iter__(self) -> Iterator[tuple[int, object]]:
         for kind, flags, raw_bytes, offset, stored in self._chunks():
@@ -186,30 +231,35 @@ class SnapshotReader:
     def _chunks(self) -> Iterator[tuple[int, int, int, int, bytes]]:
         """The chunks before the end record, checked; then the end record and the end of the file."""
         at, offset, number = self._reader.at, HEADER_BYTES, 0
-        digests = xxh3_128(self._head_digest)
+        digests = xxh3_128(self._bound)
         while True:
             head = at(offset, _CHUNK_HEAD_BYTES)
             if len(head) < _CHUNK_HEAD_BYTES:
                 raise self._corrupt(offset, f"chunk {number}, the file ends here")
             kind, flags, index, stored_bytes, raw_bytes = _CHUNK.unpack_from(head)
             stored = at(offset + _CHUNK_HEAD_BYTES, stored_bytes) if stored_bytes <= self._reader.size else b""
-            hasher = xxh3_128(head[: _CHUNK.size])
-            hasher.update(stored)
-            digest = hasher.digest()
-            if len(stored) != stored_bytes or digest != head[_CHUNK.size :]:
+            digest = head[_CHUNK.size :]
+            plain = self._plain(number, head[: _CHUNK.size], digest, stored) if len(stored) == stored_bytes else None
+            if plain is None:
                 raise self._corrupt(offset, f"chunk {number} with a right checksum")
             if index != number or flags & ~_COMPRESSED or raw_bytes > CHUNK_BYTES_MAX:
                 raise self._corrupt(offset, f"chunk {number}, found chunk {index}")
             if kind == END:
-                self._check_end(offset, number, stored, digests.digest())
+                self._check_end(offset, number, plain, digests.digest())
                 digests.update(digest)
                 if self._info and digests.hexdigest() != self._info.digest:
                     raise self._corrupt(offset, f"digest {self._info.digest} as the manifest says")
                 return
             digests.update(digest)
-            yield kind, flags, raw_bytes, offset, stored
+            yield kind, flags, raw_bytes, offset, plain
             offset += _CHUNK_HEAD_BYTES + stored_bytes
             number += 1
+
+    def _plain(self, number: int, head: bytes, digest: bytes, stored: bytes) -> bytes | None:
+        """The payload as it was before it was sealed; None if a bit of it, its head or its digest is wrong."""
+        if self._cipher is not None:
+            return self._cipher.open(number, stored + digest, head + self._bound)
+        return stored if digest == _digest(head, stored) else None
 
     def _check_end(self, offset: int, number: int, stored: bytes, all_digest: bytes) -> None:
         record = self._unpack(0, len(stored), offset, stored)
@@ -236,13 +286,21 @@ class SnapshotReader:
         self._reader.file.close()
 
 
-def publish_snapshot(disk: Disk, root: str, manifest: Manifest, info: SnapshotInfo, *, keep: int = 1) -> Manifest:
+def _digest(head: bytes, stored: bytes) -> bytes:
+    hasher = xxh3_128(head)
+    hasher.update(stored)
+    return hasher.digest()
+
+
+def publish_snapshot(
+    disk: Disk, root: str, manifest: Manifest, info: SnapshotInfo, keys: Keys, keep: Keep | None = None
+) -> Manifest:
     """Make the finished temporary file current; the manifest as it is then. Nothing may be pruned before this returns.
 
     RAFT.md, storage rule 6: the file is durable, then its name, then the manifest, and only then old files go.
     """
     temporary = temporary_path(root, info.sequence)
-    reader = SnapshotReader(disk, temporary, manifest.store_id_bytes, info)
+    reader = SnapshotReader(disk, temporary, manifest.store_id_bytes, keys, info)
     reader.close()
     switched = manifest.with_snapshot(info, keep)
     try:
@@ -253,10 +311,18 @@ def publish_snapshot(disk: Disk, root: str, manifest: Manifest, info: SnapshotIn
     return switched
 
 
+def list_directory(disk: Disk, path: str) -> list[str]:
+    """Names; Unreadable when the disk does not give them, or when the directory is not there."""
+    try:
+        return disk.listdir(path)
+    except OSError as cause:
+        raise Unreadable(path, 0, cause) from cause
+
+
 def remove_unnamed(disk: Disk, root: str, manifest: Manifest) -> int:
     """Delete snapshots that the manifest does not name: replaced ones, and those whose publishing a crash cut short."""
     named = {info.file for info in manifest.snapshots}
-    stale = [name for name in disk.listdir(join(root, DIRECTORY)) if parse_snapshot_name(name) is not None]
+    stale = [name for name in list_directory(disk, join(root, DIRECTORY)) if parse_snapshot_name(name) is not None]
     stale = [name for name in stale if name not in named]
     for name in stale:
         try:

@@ -2,22 +2,27 @@
 
 Promise: a directory is created with its manifest last, so one without a manifest never held an acknowledged write;
 the watermark of a clean stop is cleared before the first new write; files are deleted only after the manifest
-says that they are no longer needed.
-Not here: what goes into the log or a snapshot, and when (`engine`).
+says that they are no longer needed. A keyring is durable before the first file that needs it, and the manifest names
+it before that; once the log goes on sealed, the keyring is told, so that nothing in the clear can take its place.
+A start reads what the state needs; of older snapshots it only sees to it that they are there.
+Not here: what goes into the log or a snapshot, and when (`engine`); keys (`sealing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from vaylix_resp.storage import snapshot as snapshots
+from vaylix_resp.storage import unfinished
 from vaylix_resp.storage.batch import Batch
 from vaylix_resp.storage.disk import Disk, Lock, join
 from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
 from vaylix_resp.storage.manifest import NAME as MANIFEST
-from vaylix_resp.storage.manifest import CleanStop, Manifest, SnapshotInfo, read_manifest, write_manifest
+from vaylix_resp.storage.manifest import CleanStop, Keep, Manifest, SnapshotInfo, read_manifest, write_manifest
 from vaylix_resp.storage.recovery import DIRECTORY as WAL
-from vaylix_resp.storage.recovery import QUARANTINE, Recovered, list_wal, recover
+from vaylix_resp.storage.recovery import QUARANTINE, Recovered, check, list_wal, repair
+from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.segment import SEGMENT_HEADER_BYTES, Chain
 from vaylix_resp.storage.snapshot import DIRECTORY as SNAPSHOTS
 from vaylix_resp.storage.snapshot import SnapshotReader
@@ -25,20 +30,29 @@ from vaylix_resp.storage.wal import Wal, WalConfig, create_active
 
 DIRECTORIES = (WAL, SNAPSHOTS, QUARANTINE)
 
+OpenKeys = Callable[[Manifest | None], Keys]
+
 
 class Store:
     """open(), then snapshot() (load it), then recover(); then `wal` is there to write to."""
 
-    def __init__(self, disk: Disk, root: str, lock: Lock, manifest: Manifest, config: WalConfig) -> None:
-        self.disk, self.root, self.manifest, self.config = disk, root, manifest, config
+    def __init__(
+        self, disk: Disk, root: str, lock: Lock, manifest: Manifest, keys: Keys, config: WalConfig
+    ) -> None:
+        self.disk, self.root, self.manifest, self.keys, self.config = disk, root, manifest, keys, config
         self._lock = lock
         self._wal: Wal | None = None
 
     @classmethod
     def open(
-        cls, disk: Disk, root: str, *, new_store_id: bytes, now_ms: int, config: WalConfig | None = None
-    ) -> Store:
-        """Lock the directory; create what a first start needs. `new_store_id`: 16 random bytes, used only then."""
+        cls, disk: Disk, root: str, *, new_store_id: bytes, now_ms: int, open_keys: OpenKeys,
+        config: WalConfig | None = None,
+    ) -> Store:  # fmt: skip
+        """Lock the directory; create what a first start needs. `new_store_id`: 16 random bytes, used only then.
+
+        `open_keys` is called under the lock with the manifest (None: first start). It opens the keyring or makes one,
+        durably, and raises Refused if it cannot.
+        """
         config = config or WalConfig()
         try:
             if not disk.exists(join(root, MANIFEST)):  # with one, the name of the directory is durable already
@@ -47,11 +61,19 @@ class Store:
         except OSError as cause:
             raise IoFailed(root, cause) from cause
         try:
-            manifest = read_manifest(disk, root) or _initialise(disk, root, new_store_id, now_ms, config)
+            unfinished.refuse(disk, root)
+            manifest = read_manifest(disk, root)
+            if manifest is None:
+                _refuse_data(disk, root)
+            keys = open_keys(manifest)
+            if manifest is None:
+                manifest = _initialise(disk, root, new_store_id, now_ms, config, keys)
+            elif manifest.keyring_id not in ("", keys.id):
+                raise _wrong_keyring(root, manifest, keys)
         except BaseException:
             lock.release()
             raise
-        return cls(disk, root, lock, manifest, config)
+        return cls(disk, root, lock, manifest, keys, config)
 
     @property
     def wal(self) -> Wal:
@@ -65,25 +87,36 @@ class Store:
 
     def recover(self, sink: Callable[[Batch], None] | None = None) -> Recovered:
         """Check everything else, replay the log behind the snapshot into `sink`, and make the log writable."""
-        self._check_names()
+        check_names(self.disk, self.root, self.manifest)
         self._sync_names()
-        for info in self.manifest.snapshots[:-1]:
-            reader = self._reader(info)
-            reader.verify()
-            reader.close()
-        recovered = recover(self.disk, self.root, self.manifest, sink, self.config)
+        replay = check(self.disk, self.root, self.manifest, self.keys, sink)
+        self._remove_leftovers()
+        if self.keys.id and not self.manifest.keyring_id:
+            # Before the first sealed file: without its keyring this directory is refused from now on.
+            self._switch(self.manifest.with_keyring(self.keys.id))
+        recovered = repair(replay, self.config)
         self._wal = recovered.wal
+        self.keys.sealed_from(recovered.wal.last)
         if self.manifest.clean_stop:
             # After the new (empty) active segment is there: recovery accepts it behind the watermark, but it would
             # not accept a directory with neither.
-            self.manifest = self.manifest.with_clean_stop(None)
-            write_manifest(self.disk, self.root, self.manifest)
-        self._remove_leftovers()
+            self._switch(self.manifest.with_clean_stop(None))
         return recovered
 
-    def publish_snapshot(self, info: SnapshotInfo, *, keep: int = 1) -> None:
-        """Make the finished file of `snapshot.temporary_path` current. What it replaces stays until prune()."""
-        self.manifest = snapshots.publish_snapshot(self.disk, self.root, self.manifest, info, keep=keep)
+    def _switch(self, manifest: Manifest) -> None:
+        write_manifest(self.disk, self.root, manifest)
+        self.manifest = manifest
+
+    def publish_snapshot(self, info: SnapshotInfo, keep: Keep | None = None) -> None:
+        """Make the finished file of `snapshot.temporary_path` current. `keep` says which others stay current (None: no
+        others); the rest goes with the next prune()."""
+        self.manifest = snapshots.publish_snapshot(self.disk, self.root, self.manifest, info, self.keys, keep)
+
+    def retain(self, keep: Keep) -> None:
+        """Apply a new `keep` without a new snapshot."""
+        manifest = self.manifest.keeping(keep)
+        if manifest != self.manifest:
+            self._switch(manifest)
 
     def prune(self, up_to: int | None = None) -> int:
         """Delete the snapshots that are not current any more, and the segments that the oldest kept one makes
@@ -101,8 +134,7 @@ class Store:
         """The last act: sync, put the watermark into the manifest, seal. The next start accepts exactly this."""
         self.wal.settle()
         stop = CleanStop(self.wal.last, self.wal.tag.hex(), now_ms)
-        self.manifest = self.manifest.with_clean_stop(stop)
-        write_manifest(self.disk, self.root, self.manifest)
+        self._switch(self.manifest.with_clean_stop(stop))
         self.wal.seal_and_close()
         self._lock.release()
         return stop
@@ -115,14 +147,8 @@ class Store:
 
     def _reader(self, info: SnapshotInfo) -> SnapshotReader:
         return SnapshotReader(
-            self.disk, join(self.root, SNAPSHOTS, info.file), self.manifest.store_id_bytes, info
+            self.disk, join(self.root, SNAPSHOTS, info.file), self.manifest.store_id_bytes, self.keys, info
         )
-
-    def _check_names(self) -> None:
-        for name in self.disk.listdir(join(self.root, SNAPSHOTS)):
-            if snapshots.parse_snapshot_name(name) is None and not name.endswith(".tmp"):
-                path = join(self.root, SNAPSHOTS, name)
-                raise Corrupt(path, 0, "only snapshots in this directory", advice="move this file elsewhere")
 
     def _sync_names(self) -> None:
         """Make durable the names we see: a process that was killed before its fsync leaves names that may still go.
@@ -136,29 +162,54 @@ class Store:
             raise IoFailed(self.root, cause) from cause
 
     def _remove_leftovers(self) -> None:
-        """What earlier crashes left half-made. Only now, after every check has passed."""
+        """What earlier crashes left half-made. Only after every check has passed, and before anything new is made: on a
+        full disk it may be this that holds the room."""
         snapshots.remove_unnamed(self.disk, self.root, self.manifest)
         try:
-            for directory in (SNAPSHOTS, QUARANTINE, ""):
+            for directory in (SNAPSHOTS, QUARANTINE, "keyring", ""):
                 if not self.disk.exists(join(self.root, directory)):
                     continue  # an operator may have moved quarantine/ away; it is made again when there is need
                 for name in self.disk.listdir(join(self.root, directory)):
                     if name.endswith(".tmp"):
-                        self.disk.unlink(join(self.root, directory, name))
+                        with suppress(IsADirectoryError):  # not ours
+                            self.disk.unlink(join(self.root, directory, name))
         except OSError as cause:
             raise IoFailed(self.root, cause) from cause
 
 
-def _initialise(disk: Disk, root: str, store_id: bytes, now_ms: int, config: WalConfig) -> Manifest:
+def check_names(disk: Disk, root: str, manifest: Manifest) -> None:
+    """Both directories and the snapshots that the manifest names are there, and no file that is no snapshot."""
+    for directory in (WAL, SNAPSHOTS):
+        if not disk.exists(join(root, directory)):
+            raise Corrupt(join(root, directory), 0, "a directory of this name, it is missing")
+    names = snapshots.list_directory(disk, join(root, SNAPSHOTS))
+    for info in manifest.snapshots:
+        if info.file not in names:
+            path = join(root, SNAPSHOTS, info.file)
+            raise Corrupt(path, 0, "a snapshot that the manifest names, the file is missing")
+    for name in names:
+        if snapshots.parse_snapshot_name(name) is None and not name.endswith(".tmp"):
+            raise Corrupt(
+                join(root, SNAPSHOTS, name), 0, "only snapshots in this directory", advice="move this file elsewhere"
+            )
+
+
+def _wrong_keyring(root: str, manifest: Manifest, keys: Keys) -> Corrupt:
+    found = f"the one in keyring/ is {keys.id}" if keys.id else "there is none"
+    advice = "put the directory keyring/ back that this data was written with; nothing has been changed"
+    return Corrupt(join(root, MANIFEST), 0, f"keyring {manifest.keyring_id}, {found}", advice=advice)
+
+
+def _initialise(
+    disk: Disk, root: str, store_id: bytes, now_ms: int, config: WalConfig, keys: Keys
+) -> Manifest:
     """First start: directories, an empty log, and the manifest last. An earlier try that died half-way is completed."""
     assert len(store_id) == 16, len(store_id)
-    _refuse_data(disk, root)
-    manifest = Manifest(store_id.hex(), now_ms)
+    manifest = Manifest(store_id.hex(), now_ms, keyring_id=keys.id)
     try:
         for name in DIRECTORIES:
             disk.mkdir(join(root, name))
-        file, _ = create_active(disk, join(root, WAL), store_id, Chain(), config.first_segment_bytes)
-        file.close()
+        create_active(disk, join(root, WAL), store_id, Chain(), config.first_segment_bytes, keys).file.close()
     except OSError as cause:
         raise IoFailed(root, cause) from cause
     write_manifest(disk, root, manifest)
@@ -173,7 +224,7 @@ def _refuse_data(disk: Disk, root: str) -> None:
     )  # fmt: skip
     snapshot_directory, wal_directory = join(root, SNAPSHOTS), join(root, WAL)
     if disk.exists(snapshot_directory) and any(
-        not name.endswith(".tmp") for name in disk.listdir(snapshot_directory)
+        not name.endswith(".tmp") for name in snapshots.list_directory(disk, snapshot_directory)
     ):
         raise missing
     if not disk.exists(wal_directory):

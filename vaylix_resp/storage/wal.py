@@ -3,6 +3,8 @@
 Holds batches without gaps in sealed segments and one active segment.
 Promise: what sync() returned for survives a power cut; after DiskFull nothing of the batch is there and the log goes
 on; after WalFailed it takes nothing more. Whenever the process may die there is at least one active segment.
+Each segment is sealed with a data key of its own, which only this object ever writes with: a segment that was there
+before a start is never appended to. No number is used for two frames, not even if the first could not be written.
 Units: sizes and offsets in bytes; sequences from 1, 0 is "before the first".
 Threads: append, rotate and seal_and_close belong to one thread at a time; sync, prepare_spare (one caller) and prune
 may run beside them.
@@ -15,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from vaylix_resp.storage.batch import encode, store_salt
+from vaylix_resp.storage.batch import encode, frame_bytes, store_salt
 from vaylix_resp.storage.disk import NO_SPACE, Disk, File
 from vaylix_resp.storage.errors import DiskFull, WalFailed
+from vaylix_resp.storage.sealing import Cipher, Keys
 from vaylix_resp.storage.segment import (
     FIRST_SEGMENT_BYTES,
     SEGMENT_BYTES,
@@ -28,6 +31,7 @@ from vaylix_resp.storage.segment import (
     create_zeroed,
     encode_segment_header,
     sealed_name,
+    with_new_key,
 )
 
 # RAFT.md: two segments are kept in reserve, so that a full disk is noticed while there is still room for writes.
@@ -51,41 +55,52 @@ class WalConfig:
     spares: int = SPARES
 
 
-def create_active(disk: Disk, directory: str, store_id: bytes, chain: Chain, size: int) -> tuple[File, int]:
-    """A new active segment right behind `chain`, durable under its name when this returns; and its size."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An empty active segment. `size`: how far zeros are written ahead; `cipher` is None when it is in the clear."""
+
+    file: File
+    size: int
+    cipher: Cipher | None
+
+
+def create_active(disk: Disk, directory: str, store_id: bytes, chain: Chain, size: int, keys: Keys) -> Opened:
+    """A new active segment right behind `chain`, durable under its name when this returns."""
     temporary = f"{directory}/next.tmp"
     size = max(size, SEGMENT_HEADER_BYTES)
     file = create_zeroed(disk, temporary, size)
     try:
-        name_active(disk, directory, store_id, chain, file, temporary)
+        return Opened(file, size, name_active(disk, directory, store_id, chain, file, temporary, keys))
     except BaseException:
         file.close()
         raise
-    return file, size
 
 
-def name_active(disk: Disk, directory: str, store_id: bytes, chain: Chain, file: File, temporary: str) -> None:
+def name_active(
+    disk: Disk, directory: str, store_id: bytes, chain: Chain, file: File, temporary: str, keys: Keys
+) -> Cipher | None:
     """Turn a file of zeros into the active segment. The header is synced before the name: a name implies a header."""
-    header = SegmentHeader(store_id, chain.last + 1, chain.tag, chain.timestamp_ms)
+    header, cipher = with_new_key(SegmentHeader(store_id, chain.last + 1, chain.tag, chain.timestamp_ms), keys)
     file.pwrite(encode_segment_header(header), 0)
     file.fsync()
     file.path = f"{directory}/{active_name(chain.last + 1)}"
     disk.rename(temporary, file.path)
+    return cipher
 
 
 class Wal:
     """Open for appending. Made by `recovery`, which hands over a new, empty active segment."""
 
     def __init__(
-        self, disk: Disk, directory: str, store_id: bytes, chain: Chain, sealed: list[Segment], file: File, size: int,
-        config: WalConfig,
+        self, disk: Disk, directory: str, store_id: bytes, chain: Chain, sealed: list[Segment], active: Opened,
+        config: WalConfig, keys: Keys,
     ) -> None:  # fmt: skip
         self._disk, self._directory, self._store_id, self._config = disk, directory, store_id, config
+        self._keys = keys
         self._salt = store_salt(store_id)
         self._chain = chain  # only `last`, `tag`, `term`, `timestamp_ms`; recovery no longer uses it
         self._sealed = sealed
-        self._file, self._capacity, self._offset = file, size, SEGMENT_HEADER_BYTES
-        self._first = chain.last + 1
+        self._begin(active)
         self._durable = chain.last
         self.appended_bytes = 0  # of all batches since the start
         self._dirty_end = 0  # bytes up to here were written for a batch that failed, and have to be zeroed first
@@ -145,15 +160,10 @@ class Wal:
         chain = self._chain
         assert first == chain.last + 1 and count > 0, (first, count, chain.last)
         assert term >= chain.term and timestamp_ms >= chain.timestamp_ms, (term, timestamp_ms)
-        if self.failed:
-            raise WalFailed(self.failed)
-        frame, tag = encode(
-            self._salt, chain.tag, self._durable, first, count, term, timestamp_ms, committed, seed, body
-        )
-        if self._dirty_end:
-            self._scrub()
-        if self._offset + len(frame) > self._capacity:
-            self._rotate(len(frame))
+        self._make_room(frame_bytes(len(body)))
+        self._number += 1
+        place = first, count, term, timestamp_ms, committed, seed
+        frame, tag = encode(self._salt, chain.tag, self._durable, *place, body, self._cipher, self._number)
         try:
             self._file.pwrite(frame, self._offset)
         except OSError as cause:
@@ -166,6 +176,19 @@ class Wal:
         self.appended_bytes += len(frame)
         chain.last = first + count - 1
         chain.tag, chain.term, chain.timestamp_ms = tag, term, timestamp_ms
+
+    def _make_room(self, size: int) -> None:
+        """What has to be right before a frame is written. Whatever fails here, nothing of the batch is in the log."""
+        try:
+            if self.failed:
+                raise WalFailed(self.failed)
+            if self._dirty_end:
+                self._scrub()
+            if self._offset + size > self._capacity:
+                self._rotate(size)
+        except WalFailed as failure:
+            failure.definite = True
+            raise
 
     def sync(self) -> None:
         """Make durable what was appended before the call. Never repeated after a failure."""
@@ -183,13 +206,16 @@ class Wal:
             self._scrub()
         self.sync()
 
-    def rotate(self) -> None:
-        """Seal the active segment, if there is anything in it, so that others may read all there is so far."""
+    def rotate(self, *, empty_too: bool = False) -> None:
+        """Seal the active segment, if there is anything in it, so that others may read all there is so far.
+
+        `empty_too`: replace an empty one as well, for a new key.
+        """
         if self.failed:
             raise WalFailed(self.failed)
         if self._dirty_end:
             self._scrub()
-        if self.last >= self._first:
+        if empty_too or self.last >= self._first:
             self._rotate(0)
         if self._unsealed:
             raise DiskFull(f"{self._unsealed[2].path}: no room to seal it")
@@ -261,8 +287,14 @@ class Wal:
             file.close()
         self._spares = []
 
-    def _rotate(self, frame_bytes: int) -> None:
-        """Go on in a new segment with room for `frame_bytes`; then seal the old one.
+    def _begin(self, active: Opened) -> None:
+        """From now on the log is written to this file, which is empty."""
+        self._file, self._capacity, self._offset = active.file, active.size, SEGMENT_HEADER_BYTES
+        self._cipher, self._number = active.cipher, 0
+        self._first = self.last + 1
+
+    def _rotate(self, size: int) -> None:
+        """Go on in a new segment with room for a frame of `size`; then seal the old one.
 
         The new one comes first: a crash in between leaves two active segments, never none.
         """
@@ -273,18 +305,17 @@ class Wal:
             if self._durable < self.last:  # recovery relies on it: what lies before another segment was synced
                 self._fsync(self._file.fdatasync, self._file.path)
                 self._durable = self.last
-            file, size = self._next_file(SEGMENT_HEADER_BYTES + frame_bytes)
+            following = self._next_file(SEGMENT_HEADER_BYTES + size)
             old, used = self._file, self._offset
             segment = Segment(old.path, self._first, self.last, used)
-            self._file, self._capacity, self._offset = file, size, SEGMENT_HEADER_BYTES
-            self._first = self.last + 1
+            self._begin(following)
             if segment.last < segment.first:
-                old.close()  # it was empty and too small; the new one took its name
+                old.close()  # it was empty, and too small or under an old key; the new one took its name
                 return
             self._unsealed = old, used, segment
             self._seal_waiting()
 
-    def _next_file(self, needed: int) -> tuple[File, int]:
+    def _next_file(self, needed: int) -> Opened:
         """A named active segment: a spare if one is ready and large enough, else one made on the spot."""
         temporary, file = f"{self._directory}/next.tmp", None
         try:
@@ -294,14 +325,16 @@ class Wal:
             else:
                 size = max(needed, self._config.first_segment_bytes)
                 file = create_zeroed(self._disk, temporary, size)
-            name_active(self._disk, self._directory, self._store_id, self._chain, file, temporary)
+            cipher = name_active(
+                self._disk, self._directory, self._store_id, self._chain, file, temporary, self._keys
+            )
         except OSError as cause:
             if file is not None:
                 file.close()
             if file is not None and not self._disk.exists(temporary):  # renamed, but nobody can say for how long
                 raise self._fail("name", temporary, cause) from cause
             raise self._give_up(temporary, cause) from cause
-        return file, size
+        return Opened(file, size, cipher)
 
     def _seal_waiting(self) -> None:
         """Finish a rotation. A full disk only postpones it: both segments are in order as they are."""

@@ -5,10 +5,12 @@ What a client was told is there; what was in flight is there as a whole or not a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 import pytest
 
+from tests.sim.disk.keys import ALWAYS_CLEAR, MemoryKeys
 from tests.sim.disk.simdisk import Fault, PowerCut, SimDisk
 from tests.sim.disk.workload import (
     Fact,
@@ -119,3 +121,39 @@ def test_a_long_life_of_crashes() -> None:
             world.store.abandon()
         disk = disk.crash(rng) if rng.random() < 0.7 else disk.kill()
     assert len(told) > 100 and warnings > 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_power_cut_at_every_call_while_sealing_is_switched_on_and_off(mode: str | None) -> None:
+    """In the clear, then sealed, then in the clear: every start is with keys that are as durable as a keyring is."""
+    reached = set()
+    for call in range(1, 400):
+        disk, keys = SimDisk(), MemoryKeys()
+        disk.faults[call] = Fault("crash")
+        told: list[Fact] = []
+        for life, seals in enumerate((False, True, False)):
+            keys.seals = seals
+            if not seals:
+                keys.clear_until = ALWAYS_CLEAR
+            world = World(disk, keys=keys)
+            if not run_until_power_cut(world, short_workload, stop=life == 1):
+                break
+            world.store.abandon()
+            told = world.acknowledged
+        else:
+            break
+        reached.add(life)
+        told = world.acknowledged or told  # nothing, if its start did not come to an end
+        after = World(disk.crash(Random(call), mode), keys=keys).open()
+        assert after.state[: len(told)] == told
+        assert after.state[len(told) :] in ([], world.in_flight)
+        assert not seals or keys.clear_until < ALWAYS_CLEAR, "a start that came to its end has told the keys"
+    assert reached == {0, 1, 2}
+
+
+def short_workload(world: World) -> Iterator[None]:
+    world.append(b"*one")
+    yield
+    world.snapshot()
+    world.append(b"*two")
+    yield

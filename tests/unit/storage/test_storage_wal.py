@@ -8,10 +8,12 @@ from random import Random
 import pytest
 
 from tests.sim.disk.simdisk import Fault, SimDisk
-from tests.sim.disk.workload import BODIES, ROOT, SMALL, Fact, World, count_calls, workload
+from tests.sim.disk.workload import BODIES, ROOT, SMALL, STORE_ID, Fact, World, count_calls, workload
+from vaylix_resp.storage.batch import HEADER_BYTES, read_header, store_salt
 from vaylix_resp.storage.disk import RealDisk
 from vaylix_resp.storage.errors import DiskFull, IoFailed, StorageError, WalFailed
-from vaylix_resp.storage.segment import SEGMENT_HEADER_BYTES
+from vaylix_resp.storage.recovery import list_wal
+from vaylix_resp.storage.segment import SEGMENT_HEADER_BYTES, active_name
 from vaylix_resp.storage.wal import WalConfig
 
 BIG = b"*" + b"b" * 3000
@@ -20,6 +22,46 @@ BIG = b"*" + b"b" * 3000
 def sim() -> tuple[SimDisk, World]:
     disk = SimDisk()
     return disk, World(disk).open()
+
+
+def numbers_used(disk: SimDisk) -> list[tuple[str, int]]:
+    """The nonces of all frames in the log, in order."""
+    found = []
+    for name in list_wal(disk, ROOT).sealed + list_wal(disk, ROOT).active:
+        path = f"{ROOT}/wal/{name.name}"
+        raw = disk.read_file(path)
+        for at in range(SEGMENT_HEADER_BYTES, len(raw) - 511, 512):
+            header = read_header(raw[at : at + HEADER_BYTES], store_salt(STORE_ID))
+            if header:
+                found.append((name.name, header.number))
+    return found
+
+
+def test_numbers_grow_within_a_segment_and_skip_what_could_not_be_written() -> None:
+    disk, world = sim()
+    world.append(b"*one")
+    disk.faults[disk.calls + 1] = Fault("enospc", 0.5)
+    with pytest.raises(DiskFull):
+        world.append(b"*two")
+    world.in_flight.clear()
+    world.append(b"*three")
+    world.append(b"*four")
+    name = active_name(1)
+    assert numbers_used(disk) == [(name, 1), (name, 3), (name, 4)]
+    assert restarted(disk) == world.acknowledged
+
+
+def test_an_empty_segment_is_not_written_to_by_the_next_process() -> None:
+    """It may have been written to all the same: by one whose writes a power cut took away, or by one with a copy."""
+    disk, world = sim()
+    ciphers = [world.store.wal._cipher]
+    for again in (disk.copy(), disk.copy(), disk.crash(Random(1), "lose"), disk.kill()):
+        world = World(again).open()
+        ciphers.append(world.store.wal._cipher)
+        world.append(b"*same place")  # MemoryKeys sees to it that no number comes again
+        assert numbers_used(again) == [(active_name(1), 1)]
+        world.store.abandon()
+    assert len({cipher.fingerprint for cipher in ciphers if cipher}) == 5
 
 
 def restarted(disk: SimDisk, mode: str = "lose") -> list[Fact]:
@@ -138,6 +180,34 @@ def test_an_error_while_writing_is_final() -> None:
         with pytest.raises(WalFailed):
             world.append(BIG)
         assert restarted(disk, "keep") in (world.acknowledged, world.acknowledged + world.in_flight[:1])
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_whether_a_failure_is_definite(sync: bool) -> None:
+    """EIO at every call of an append that needs a new segment: definite ones leave no trace, in no order of writes."""
+    seen = []
+    for call in range(1, 50):
+        disk, world = sim()
+        world.append(b"*first", sync=False)
+        world.append(BIG, sync=sync)
+        told = list(world.acknowledged)
+        before = told + world.in_flight
+        disk.faults[disk.calls + call] = Fault("eio", 0.5)
+        try:
+            world.append(BIG)
+        except WalFailed as failure:
+            seen.append(failure.definite)
+            for mode in ("lose", "keep", "prefix", "sectors"):
+                found = restarted(disk, mode)
+                assert found[: len(told)] == told
+                assert len(found) <= len(before) + (not failure.definite)
+            with pytest.raises(WalFailed) as later:
+                world.append(b"*later")
+            assert later.value.definite
+        else:
+            break
+    # Making the segment, with the old one's fsync before it; sealing the old one; then the write and its fsync.
+    assert seen == [True] * (len(seen) - 2) + [False] * 2 and len(seen) > 10
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
