@@ -6,6 +6,9 @@ An entry is `[name, argument...]`. A request in database 0 stands in the log as 
     @exec n (db key version)*n (db words request)*   a transaction with what it watched
     @expire db key*                                  keys whose time has come by the entry's time
     @noop format databases                           first entry of a term
+    @stage id db (key value expiry flags)*           keys put aside; expiry in ms since the epoch, empty for none
+    @publish id merge|replace                        makes them live; replies with their number
+    @unstage id                                      throws them away
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any, Final
 
 from ..errors import CommandError
 from ..resp.reply import NULL_ARRAY, OK
+from ..state import staging
+from ..state.machine import Handler
 from ..state.views import WriteTx
 from .spec import Argv
 
@@ -22,6 +27,17 @@ IN: Final = b"@in"
 EXEC: Final = b"@exec"
 EXPIRE: Final = b"@expire"
 NOOP: Final = b"@noop"
+STAGE: Final = b"@stage"
+PUBLISH: Final = b"@publish"
+UNSTAGE: Final = b"@unstage"
+
+
+class UnknownOperation(LookupError):
+    """An operation holds a request that this version does not know; `name` is the request's."""
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 def in_database(db: int, argv: Argv) -> tuple[bytes, ...]:
@@ -47,8 +63,30 @@ def expiry(db: int, keys: Iterable[bytes]) -> tuple[bytes, ...]:
     return (EXPIRE, b"%d" % db, *keys)
 
 
+def stage(name: bytes, db: int, rows: Iterable[staging.Row]) -> tuple[bytes, ...]:
+    entry = [STAGE, name, b"%d" % db]
+    for key, value, at_ms, flags in rows:
+        entry += (key, value, b"" if at_ms is None else b"%d" % at_ms, b"%d" % flags if flags else b"")
+    return tuple(entry)
+
+
+def publish(name: bytes, mode: str) -> tuple[bytes, ...]:
+    return PUBLISH, name, mode.encode()
+
+
+def unstage(name: bytes) -> tuple[bytes, ...]:
+    return UNSTAGE, name
+
+
+def _handler(tx: WriteTx, name: bytes) -> Handler:
+    handler = tx.world.handlers.get(name)
+    if handler is None:
+        raise UnknownOperation(name)
+    return handler
+
+
 def _in(tx: WriteTx, argv: Argv) -> Any:
-    return tx.world.handlers[argv[2]](tx.other(int(argv[1])), argv[2:])
+    return _handler(tx, argv[2])(tx.other(int(argv[1])), argv[2:])
 
 
 def _exec(tx: WriteTx, argv: Argv) -> Any:
@@ -64,10 +102,15 @@ def _exec(tx: WriteTx, argv: Argv) -> Any:
         target, words = tx.other(int(argv[at])), int(argv[at + 1])
         request = argv[at + 2 : at + 2 + words]
         at += 2 + words
+        handler = _handler(tx, request[0])
         try:
-            replies.append(tx.world.handlers[request[0]](target, request))
+            replies.append(handler(target, request))
         except CommandError as refused:
             replies.append(refused.with_traceback(None))  # which leads here, and so back to itself
+        except MemoryError:
+            raise
+        except Exception as bug:  # as for a request that stands alone; the others of the block go on
+            replies.append(tx.world.failed(request[0], bug))
     return replies
 
 
@@ -83,4 +126,31 @@ def _noop(tx: WriteTx, argv: Argv) -> Any:
     return OK
 
 
-OPERATIONS: Final = {IN: _in, EXEC: _exec, EXPIRE: _expire, NOOP: _noop}
+def _stage(tx: WriteTx, argv: Argv) -> Any:
+    number, words = int(argv[2]), iter(argv[3:])
+    if number >= len(tx.world.databases):
+        raise CommandError("ERR DB index is out of range")
+    staging.stage(
+        tx.world, argv[1], number,
+        [(key, value, int(at_ms) if at_ms else None, int(flags) if flags else 0)
+         for key, value, at_ms, flags in zip(words, words, words, words, strict=True)],
+    )  # fmt: skip
+    return OK
+
+
+def _publish(tx: WriteTx, argv: Argv) -> Any:
+    world, name = tx.world, argv[1]
+    staged = world.staged.get(name)
+    if staged is not None and max(staged.databases) >= len(world.databases):
+        raise CommandError("ERR DB index is out of range")  # there are fewer since it was staged
+    return staging.replace(world, name) if argv[2] == b"replace" else staging.merge(world, name)
+
+
+def _unstage(tx: WriteTx, argv: Argv) -> Any:
+    staging.unstage(tx.world, argv[1])
+    return OK
+
+
+OPERATIONS: Final = {
+    IN: _in, EXEC: _exec, EXPIRE: _expire, NOOP: _noop, STAGE: _stage, PUBLISH: _publish, UNSTAGE: _unstage
+}  # fmt: skip

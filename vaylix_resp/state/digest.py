@@ -47,12 +47,22 @@ def keys_digest_hex(world: World) -> str:
 
 
 def digest_hex(machine: StateMachine) -> str:
-    """Of the whole machine: the keys, and the counters from which later versions follow; 40 digits."""
+    """Of the whole machine: the keys, what is staged, and the counters from which later versions follow; 40 digits."""
     world = machine.world
     keys = keys_digest_hex(world)
     counters = (machine.applied, machine.time_ms, world.top_version, world.deleted_version)
-    mixed = xxh3_64_intdigest(b"".join(n.to_bytes(16, "big") for n in counters) + keys.encode()) & 0xFFFFFFFF
+    numbers = b"".join(n.to_bytes(16, "big") for n in counters)
+    mixed = xxh3_64_intdigest(numbers + keys.encode() + _staged(world)) & 0xFFFFFFFF
     return f"{mixed:08x}{keys[8:]}"
+
+
+def _staged(world: World) -> bytes:
+    """Nothing if nothing is staged."""
+    parts = []
+    for name, staging in sorted(world.staged.items()):
+        for number, db in sorted(staging.databases.items()):
+            parts += [len(name).to_bytes(4, "big"), name, database_digest(db, number).to_bytes(16, "big")]
+    return b"".join(parts)
 
 
 def value_digest_hex(db: Database, number: int, key: bytes) -> str:

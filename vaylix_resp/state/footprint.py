@@ -12,7 +12,8 @@ from math import exp
 from sys import getsizeof
 from typing import Final
 
-from .keyspace import SCAN_BUCKETS, WHEEL_MS, Database
+from .keyspace import Database
+from .scan_order import SCAN_BUCKETS
 
 _SMALL_MAX: Final = 512  # up to here pymalloc, above it the C library's malloc
 _ALIGN: Final = 16
@@ -37,7 +38,7 @@ def key_bytes(db: Database, key: bytes) -> int:
     total = allocated(getsizeof(key)) + allocated(getsizeof(db.items[key])) + _share(db.items) + _scan_share(db)
     at_ms = db.expires.get(key)
     if at_ms is not None:
-        together = db._wheel[at_ms // WHEEL_MS]
+        together = db.wheel.keys_beside(at_ms)
         total += _INTEGER + _share(db.expires) + (getsizeof(together) + _ENTRY) // len(together)
     if key in db.flags:
         total += _INTEGER + _share(db.flags)
@@ -47,11 +48,11 @@ def key_bytes(db: Database, key: bytes) -> int:
 def index_bytes(db: Database) -> tuple[int, int]:
     """(tables of the keys, tables of the expiries): what there is beside the keys, the values and the times."""
     main = getsizeof(db.items) + int(len(db.items) * _scan_share(db)) if db.items else 0
-    slots = len(db._wheel)
-    if not slots:
-        return main, 0
+    slots = len(db.wheel.slots)
+    if not slots:  # no expiries, or all of them in wheels that were taken in just now
+        return main, getsizeof(db.expires) if db.expires else 0
     # One slot stands for all; they differ only when expiries come in bursts.
-    some = next(iter(db._wheel.values()))
+    some = next(iter(db.wheel.slots.values()))
     wheel = getsizeof(some) * len(db.expires) // len(some) + slots * _ENTRY
     return main, getsizeof(db.expires) + wheel
 

@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from .keyspace import Database
 from .machine import StateMachine
+from .staging import MARK, Staging
 
 META, ITEMS, EXPIRES, FLAGS = 1, 2, 3, 4
+STAGED, STAGED_EXPIRES, STAGED_FLAGS = 5, 6, 7  # the same of keys that are put aside
 CHUNK_KEYS: Final = 1000
 CHUNK_BYTES: Final = 4 << 20  # values in a chunk; a single larger value makes a chunk of its own
 
@@ -22,11 +24,19 @@ def dump(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
     world = machine.world
     yield META, [machine.applied, machine.time_ms, world.top_version, world.deleted_version, len(world.databases)]
     for number, db in enumerate(world.databases):
-        for keys, items in _chunks(db):
-            yield ITEMS, [number, keys, items]
-        for kind, table in ((EXPIRES, db.expires), (FLAGS, db.flags)):
-            for keys, numbers in _numbers(table):
-                yield kind, [number, keys, numbers]
+        yield from _database(db, (ITEMS, EXPIRES, FLAGS), [number])
+    for name, staging in world.staged.items():
+        for number, db in staging.databases.items():
+            place = [number, name, staging.head ^ MARK]
+            yield from _database(db, (STAGED, STAGED_EXPIRES, STAGED_FLAGS), place)
+
+
+def _database(db: Database, kinds: tuple[int, int, int], place: list[Any]) -> Iterator[tuple[int, list[Any]]]:
+    for keys, items in _chunks(db):
+        yield kinds[0], [*place, keys, items]
+    for kind, table in ((kinds[1], db.expires), (kinds[2], db.flags)):
+        for keys, numbers in _numbers(table):
+            yield kind, [*place, keys, numbers]
 
 
 def _chunks(db: Database) -> Iterator[tuple[list[bytes], list[bytes]]]:
@@ -77,14 +87,22 @@ def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
         machine.resize(databases)
         machine.seek(applied, time_ms)
         return
-    db = world.databases[obj[0]]
-    keys, values = obj[1], obj[2]
+    number, *staged, keys, values = obj
+    if kind in (STAGED, STAGED_EXPIRES, STAGED_FLAGS):
+        name, sequence = staged
+        staging = world.staged.setdefault(name, Staging(sequence))
+        db = staging.databases.setdefault(number, Database())
+    else:
+        db = world.databases[number]
     if kind == ITEMS:
         db.items.update(zip(keys, values, strict=True))
-        db.index(keys)
-    elif kind == EXPIRES:
+        db.order.add(keys)
+    elif kind == STAGED:
+        db.items.update(zip(keys, values, strict=True))
+        staging.index(db, keys)
+    elif kind in (EXPIRES, STAGED_EXPIRES):
         for key, at_ms in zip(keys, values, strict=True):
             db.set_expiry(key, at_ms)
     else:
-        assert kind == FLAGS, kind
+        assert kind in (FLAGS, STAGED_FLAGS), kind
         db.flags.update(zip(keys, values, strict=True))

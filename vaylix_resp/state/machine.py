@@ -8,10 +8,12 @@ Not here: what commands mean (`commands` gives the table), durability (`engine`)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..errors import EX_BROKEN, CommandError, Halt
-from .keyspace import Database, Rng
+from .keyspace import Database
+from .scan_order import Rng, ScanOrder, Unindexed
+from .staging import Staging
 from .values import VERSION_BYTES
 from .views import ReadView, WriteTx
 
@@ -20,6 +22,9 @@ Handler = Callable[[WriteTx, Argv], Any]
 RowHandler = Callable[[WriteTx, Sequence[Argv]], list[Any] | None]
 Event = tuple[str, str, bytes, int]  # letter, name, key, database
 Touched = tuple[int, bytes | None]  # database, key; None: the whole database
+
+TRASH_MAX: Final = 64  # databases waiting to be freed; one more frees the oldest at once: a pause has an end
+BUG: Final = "ERR internal error while applying the request; see the server's log"
 
 
 class World:
@@ -34,13 +39,16 @@ class World:
         "hits",
         "misses",
         "now_ms",
+        "on_bug",
         "rng",
         "seed",
         "sequence",
+        "staged",
         "top_version",
         "touched",
         "transactions",
         "trash",
+        "unsettled",
         "version",
         "views",
     )
@@ -56,11 +64,40 @@ class World:
         self.deleted_version = 0  # the highest version of any key that is gone: a new key starts above it
         self.views = [ReadView(self, n) for n in range(databases)]
         self.transactions = [WriteTx(self, n) for n in range(databases)]
+        self.staged: dict[bytes, Staging] = {}  # by the name of the publication that will make it live
         self.rng = rng  # for reads only: what an entry does is decided by its seed
         self.hits = self.misses = self.expired = 0
         self.events: list[Event] | None = None  # keyspace events, while anyone has asked for them
         self.touched: list[Touched] | None = None  # changed keys, while anyone watches or tracks keys
-        self.trash: list[Database] = []  # flushed databases whose memory is still to be given back
+        self.trash: list[Database] = []  # what is no longer live and whose memory is still to be given back
+        self.unsettled = False  # keys that were published or found at the start are still to be indexed
+        self.on_bug: Callable[[bytes, Exception], None] = _ignore_bug
+
+    def throw_away(self, database: Database) -> None:
+        """Give the memory of a database that is no longer live back, in steps."""
+        self.trash.append(database)
+        if len(self.trash) > TRASH_MAX:
+            del self.trash[0]
+
+    def failed(self, name: bytes, bug: Exception) -> CommandError:
+        """What a handler's bug is answered with. It is deterministic, so every replica answers the same."""
+        self.on_bug(name, bug)
+        return CommandError(BUG)
+
+    def index(self, *, later: bool = False) -> None:
+        """Have the keys in an order to scan them in, which is made step by step (`settle`); or (`later`) not yet."""
+        for db in self.databases:
+            if later:
+                db.order = Unindexed()
+            elif isinstance(db.order, Unindexed):
+                db.order = ScanOrder(list(db.items))
+                self.unsettled = True
+
+    def settle(self, keys: int) -> bool:
+        """Bring the next keys to where indexes are quick; True when that is done. Changes no state."""
+        if self.unsettled and all(db.settle(keys) for db in self.databases):
+            self.unsettled = False
+        return not self.unsettled
 
 
 class StateMachine:
@@ -82,8 +119,16 @@ class StateMachine:
         self.rows = rows or {}  # for some names: the same as the handler, for many operations at once
         self.applied = 0  # sequence of the last entry applied
         self.time_ms = 0  # of the last batch applied; never falls
-        self.on_bug: Callable[[bytes, Exception], None] = _ignore_bug
         self._root = self.world.transactions[0]
+
+    @property
+    def on_bug(self) -> Callable[[bytes, Exception], None]:
+        """Told the name of an operation whose handler has failed, and how."""
+        return self.world.on_bug
+
+    @on_bug.setter
+    def on_bug(self, told: Callable[[bytes, Exception], None]) -> None:
+        self.world.on_bug = told
 
     def begin_batch(self, timestamp_ms: int, seed: int) -> None:
         """Time and chance for the entries that follow."""
@@ -112,9 +157,8 @@ class StateMachine:
                 reply = refused.with_traceback(None)
             except MemoryError as ours:  # other replicas may have had room: going on would diverge
                 raise Halt(EX_BROKEN, f"out of memory while applying entry {sequence}") from ours
-            except Exception as bug:  # deterministic, so every replica answers the same
-                self.on_bug(operation[0], bug)
-                reply = CommandError("ERR internal error while applying the request; see the server's log")
+            except Exception as bug:
+                reply = world.failed(operation[0], bug)
             replies.append(reply)
         self.applied = sequence
         return replies

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from .keyspace import NOT_EXPIRING, Database
+from .keyspace import Database
 from .values import VERSION_BYTES, Item
+from .wheel import NOT_EXPIRING
 
 if TYPE_CHECKING:
     from .machine import World
 
 EMPTY_KEYS_MAX: Final = 1000  # as many are removed on the spot, within a millisecond or two
-TRASH_MAX: Final = 64  # flushed databases waiting to be freed; one more frees the oldest at once: a pause has an end
 ROW_BYTES_MAX: Final = 1 << 20  # of values copied at once; beyond, one by one, with a look at the output in between
 RANDOM_TRIES: Final = 100  # expired keys that `random_key` may hit before it gives up, as Redis does on replicas
 
@@ -43,7 +43,14 @@ class ReadView:
         item = db.items.get(key)
         if item is None or (db.expires and db.expires.get(key, NOT_EXPIRING) <= self.world.now_ms):
             return None
-        return db.current(item) if db.floor else item
+        return self._current(key, item) if db.floor else item
+
+    def _current(self, key: bytes, item: Item) -> Item:
+        """The item as it counts. It is kept like that, as building it copies the value."""
+        current = self.db.current(item)
+        if current is not item:
+            self.db.items[key] = current
+        return current
 
     def lookup(self, key: bytes) -> Item | None:
         """As `item`, counted as a keyspace hit or miss: what a command that reads a key calls."""
@@ -69,7 +76,7 @@ class ReadView:
     def strings(self, keys: Sequence[bytes]) -> list[bytes] | None:
         """`string` for many keys, if all of them are there and none can expire or be in need of more; else None."""
         db = self.db
-        if db.expires or db.floor:
+        if db.expires:
             return None
         items = [*map(db.items.get, keys)]
         if None in items or sum(map(len, items)) > ROW_BYTES_MAX:  # type: ignore[arg-type]
@@ -147,7 +154,7 @@ class WriteTx(ReadView):
         if old is None:
             previous = world.deleted_version
         else:
-            previous = int.from_bytes(self.db.current(old)[:VERSION_BYTES], "big")
+            previous = self.db.version(old)
         version = max(previous + 1, sequence)
         world.top_version = max(world.top_version, version)
         return version.to_bytes(VERSION_BYTES, "big")
@@ -159,7 +166,7 @@ class WriteTx(ReadView):
             self.expire(key)
             return None
         item = db.items.get(key)
-        return db.current(item) if item is not None and db.floor else item
+        return self._current(key, item) if item is not None and db.floor else item
 
     def string(self, key: bytes) -> bytes | None:
         """The string at `key`, counted as in a read; like `item` it removes what has expired."""
@@ -196,8 +203,8 @@ class WriteTx(ReadView):
         db, world = self.db, self.world
         sequence = world.sequence
         if (
-            db.expires or db.flags or db.floor or world.top_version >= sequence
-            or world.events is not None or world.touched is not None
+            db.expires or db.flags or world.top_version >= sequence or world.events is not None
+            or world.touched is not None
         ):  # fmt: skip
             return False
         items = db.items
@@ -210,7 +217,7 @@ class WriteTx(ReadView):
                 count += 1
                 created.append(key)
         if created:
-            db.index(created)
+            db.order.add(created)
         world.sequence = world.top_version = sequence - 1
         world.version = world.sequence.to_bytes(VERSION_BYTES, "big")
         return True
@@ -232,7 +239,7 @@ class WriteTx(ReadView):
             world.touched.append((self.index, key))
 
     def _created(self, key: bytes) -> None:
-        self.db.index((key,))
+        self.db.order.add((key,))
         self.event("n", "new", key)
 
     def set_expiry(self, key: bytes, at_ms: int | None, *, moves_version: bool = True) -> None:
@@ -267,7 +274,7 @@ class WriteTx(ReadView):
 
     def _remove(self, key: bytes) -> None:
         db, world = self.db, self.world
-        version = int.from_bytes(db.current(db.remove(key))[:VERSION_BYTES], "big")
+        version = db.version(db.remove(key))
         if version > world.deleted_version:
             world.deleted_version = version
         if world.touched is not None:
@@ -281,9 +288,7 @@ class WriteTx(ReadView):
             if count <= EMPTY_KEYS_MAX:
                 self.db.empty()
             else:
-                world.trash.append(self.db.clear())
-                if len(world.trash) > TRASH_MAX:
-                    del world.trash[0]
+                world.throw_away(self.db.clear())
         if world.touched is not None:
             world.touched.append((self.index, None))
         return count

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from vaylix_resp.state import keyspace
-from vaylix_resp.state.keyspace import WHEEL_MS, Database
+from vaylix_resp.state import keyspace, scan_order, wheel
+from vaylix_resp.state.keyspace import Database
+from vaylix_resp.state.scan_order import ScanOrder, Unindexed
 from vaylix_resp.state.values import make_item
+from vaylix_resp.state.wheel import WHEEL_MS
 
 KEYS = st.sampled_from([b"", b"a", b"b", b"\x00\xff", *(b"k%d" % n for n in range(12))])
 TIMES = st.integers(0, 6 * WHEEL_MS)
@@ -29,14 +31,17 @@ class AgainstTwin(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.constants = keyspace.SCAN_BUCKETS, keyspace.SLOT_LIST_MAX
-        keyspace.SCAN_BUCKETS, keyspace.SLOT_LIST_MAX = 8, 2
+        self.constants = scan_order.SCAN_BUCKETS, scan_order.FEW, wheel.SLOT_LIST_MAX, keyspace.EXPIRIES_AT_ONCE_MAX
+        self.set_constants(8, 1, 2, 1)
         self.dbs = [Database(), Database()]
         self.twins = [({}, {}, {}), ({}, {}, {})]  # items, expires, flags
         self.under_way = []
 
     def teardown(self):
-        keyspace.SCAN_BUCKETS, keyspace.SLOT_LIST_MAX = self.constants
+        self.set_constants(*self.constants)
+
+    def set_constants(self, *values):
+        scan_order.SCAN_BUCKETS, scan_order.FEW, wheel.SLOT_LIST_MAX, keyspace.EXPIRIES_AT_ONCE_MAX = values
 
     @rule(n=st.integers(0, 1), key=KEYS, value=st.binary(max_size=3))
     def put(self, n, key, value):
@@ -83,7 +88,8 @@ class AgainstTwin(RuleBasedStateMachine):
         assert set(found) <= expected
         if limit >= len(expires):
             assert set(found) == expected
-        if any(at_ms // WHEEL_MS < now // WHEEL_MS for at_ms in expires.values()):
+        whole = self.dbs[n].wheel.settled  # before, what has moved on may be in the way of others, for a while
+        if whole and any(at_ms // WHEEL_MS < now // WHEEL_MS for at_ms in expires.values()):
             assert found, "a key whose second has passed is always found"
 
     @rule(target=scans, n=st.integers(0, 1))
@@ -98,7 +104,7 @@ class AgainstTwin(RuleBasedStateMachine):
 
     @rule(scan=consumes(scans), count=st.integers(1, 4))
     def finish_scan(self, scan, count):
-        for _ in range(keyspace.SCAN_BUCKETS + 1):
+        for _ in range(scan_order.SCAN_BUCKETS + 32):  # as many buckets, and keys that wait
             if self.step(scan, count):
                 return
         raise AssertionError("a scan ends after as many steps as there are buckets")
@@ -141,6 +147,53 @@ class AgainstTwin(RuleBasedStateMachine):
         for scan in self.scans_of(n):
             scan.due.clear()
 
+    @rule(
+        n=st.integers(0, 1),
+        rows=st.lists(st.tuples(KEYS, st.binary(max_size=3), st.none() | TIMES, st.integers(0, 1)), max_size=12),
+        indexed=st.booleans(),
+    )
+    def absorb(self, n, rows, indexed):
+        """Another database is taken in: its keys replace those of the same name, with all that belongs to them."""
+        other, twin = Database(), self.twins[n]
+        for key, value, at_ms, flags in rows:
+            other.items[key] = twin[0][key] = make_item(9, value)
+            other.set_expiry(key, at_ms)
+            for mine, told in ((other.flags, flags), (twin[1], at_ms), (twin[2], flags)):
+                mine.pop(key, None)
+                if told:
+                    mine[key] = told
+            if at_ms == 0:
+                twin[1][key] = 0
+        if indexed:
+            other.index(other.items)
+        self.dbs[n].absorb(other)
+        steps = 0
+        while not other.release(3):
+            steps += 1
+            assert steps < 100
+
+    @rule(n=st.integers(0, 1))
+    def restart(self, n):
+        """The keys have been found by a start, and no cursor of the life before counts."""
+        self.dbs[n].order = ScanOrder(list(self.dbs[n].items))
+        self.under_way = [(m, scan) for m, scan in self.under_way if m != n]
+
+    @rule(n=st.integers(0, 1), limit=st.integers(1, 5))
+    def settle(self, n, limit):
+        self.dbs[n].settle(limit)
+
+    @rule(n=st.integers(0, 1))
+    def settle_all(self, n):
+        """Afterwards every key stands in the indexes once."""
+        db, steps = self.dbs[n], 0
+        while not db.settle(2):
+            steps += 1
+            assert steps < 200, "each step brings the end nearer"
+        in_slots = sorted((slot, key) for slot, keys in db.wheel.slots.items() for key in keys)
+        assert in_slots == sorted((at_ms // WHEEL_MS, key) for key, at_ms in db.expires.items())
+        in_buckets = [key for bucket in db.order._buckets if bucket for key in bucket]
+        assert sorted(in_buckets) == sorted(db.items)
+
     @rule(n=st.integers(0, 1), seed=st.integers(0, 9))
     def random_key(self, n, seed):
         key = self.dbs[n].random_key(Random(seed))
@@ -157,11 +210,23 @@ class AgainstTwin(RuleBasedStateMachine):
             assert db.flags == flags
             assert db.expires_sum == sum(expires.values())
             assert sorted(db.keys()) == sorted(items)
-            assert sorted(db.scan(0, len(items) + 1)[1]) == sorted(items)
+
+    @rule(n=st.integers(0, 1))
+    def scan_all(self, n):
+        """Not an invariant, as it joins what has been taken in."""
+        items = self.twins[n][0]
+        db = self.dbs[n]
+        cursor, found = db.scan(0, len(items) + 1)
+        while cursor:
+            cursor, more = db.scan(cursor, len(items) + 1)
+            found += more
+        assert sorted(set(found)) == sorted(items)
+        if db.order.settled:
+            assert len(found) == len(items)
 
 
 TestAgainstTwin = AgainstTwin.TestCase
-TestAgainstTwin.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAgainstTwin.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 
 def filled(count):
@@ -191,23 +256,92 @@ def test_a_scan_returns_what_stays_while_thousands_come_and_go():
     assert {b"key:%d" % n for n in range(1, 5000, 2)} <= seen
 
 
-@pytest.mark.parametrize("cursor", [keyspace.SCAN_BUCKETS, keyspace.SCAN_BUCKETS + 1, 1 << 40, (1 << 64) - 1])
+@pytest.mark.parametrize("cursor", [scan_order.SCAN_BUCKETS, scan_order.SCAN_BUCKETS + 1, 1 << 40, (1 << 64) - 1])
 def test_a_cursor_beyond_the_end_is_the_end(cursor):
     assert filled(10).scan(cursor, 5) == (0, [])
     assert Database().scan(cursor, 5) == (0, [])
+
+
+def test_keys_of_a_start_are_found_while_they_are_indexed():
+    """A scan meets those that wait, then those in buckets; what moves from the one to the other is not missed."""
+    db = filled(5000)
+    db.order = ScanOrder(list(db.items))
+    cursor, seen, steps = 0, [], 0
+    while True:
+        cursor, found = db.scan(cursor, 10)
+        seen += found
+        steps += 1
+        assert len(found) < 30
+        db.settle(7)
+        if steps == 100:
+            db.remove(b"key:0")
+        if cursor == 0:
+            break
+    assert set(seen) >= {b"key:%d" % n for n in range(1, 5000)} and seen.count(b"key:0") <= 1
+    while not db.settle(100):
+        pass
+    assert sorted(db.scan(0, 5000)[1]) == sorted(db.items)
+    assert db.scan(scan_order.SCAN_BUCKETS + 9, 10)[1], "a cursor of that time still means that nothing was met yet"
+
+
+def test_keys_that_wait_may_be_published_and_others_come_and_go():
+    db, other = filled(3000), filled(2000)
+    db.order = ScanOrder(list(db.items))
+    db.absorb(other)
+    db.items[b"new"] = make_item(1, b"")
+    db.index((b"new",))
+    for key in (b"new", b"key:1", b"key:2500"):
+        db.remove(key)
+    while not db.settle(100):
+        pass
+    assert sorted(db.scan(0, 5000)[1]) == sorted(db.items) and len(db.items) == 2998
+    assert not db.order._gone and db.order.settled
+
+
+def test_a_state_in_the_making_has_no_order():
+    db = Database()
+    db.order = Unindexed()
+    for n in range(keyspace.UNIFORM_SAMPLE_MAX + 2):
+        db.items[b"key:%d" % n] = make_item(1, b"")
+        db.index((b"key:%d" % n,))
+    db.remove(b"key:0")
+    assert db.scan(0, 10) == (0, []) and db.random_key(Random(1)) is None
+    assert isinstance(db.clear().order, Unindexed) and isinstance(db.order, Unindexed)
 
 
 def test_an_expiry_that_moves_back_and_forth_leaves_nothing_behind():
     db = filled(1)
     for n in range(1000):
         db.set_expiry(b"key:0", 10**12 + n * WHEEL_MS)
-    assert len(db._wheel) == len(db._slots) == 1
+    assert len(db.wheel.slots) == len(db.wheel._order) == 1
     for _ in range(1000):
         db.set_expiry(b"key:0", None)
         db.set_expiry(b"key:0", 10**12)
-    assert len(db._wheel) == len(db._slots) == 1
+    assert len(db.wheel.slots) == len(db.wheel._order) == 1
     db.set_expiry(b"key:0", None)
-    assert not db._wheel and not db._slots and db.expires_sum == 0
+    assert not db.wheel.slots and not db.wheel._order and db.expires_sum == 0
+
+
+def expiring(at_ms, *keys):
+    db = Database()
+    for key in keys:
+        db.items[key] = make_item(1, b"")
+        db.set_expiry(key, at_ms)
+    db.index(keys)
+    return db
+
+
+def test_expiries_that_were_replaced_leave_nothing_behind(monkeypatch):
+    monkeypatch.setattr(keyspace, "EXPIRIES_AT_ONCE_MAX", 0)
+    db = expiring(5000, b"a", b"b", b"c")
+    db.absorb(expiring(5500, b"a", b"b"))  # the same second
+    assert sorted(db.due(6000, 9)) == [b"a", b"b", b"c"]
+    while not db.settle(1):
+        pass
+    assert {slot: sorted(keys) for slot, keys in db.wheel.slots.items()} == {5: [b"a", b"b", b"c"]}
+    assert list(db.wheel._order) == [5] and db.expires_sum == 16_000
+    db.set_expiry(b"a", None)
+    assert sorted(db.due(6000, 9)) == [b"b", b"c"]
 
 
 def test_all_that_is_due_is_found_in_steps_oldest_second_first():
@@ -223,10 +357,19 @@ def test_all_that_is_due_is_found_in_steps_oldest_second_first():
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("count", [10, keyspace.UNIFORM_SAMPLE_MAX + 1000])
-def test_every_key_has_the_same_chance(count):
+@pytest.mark.parametrize(
+    "count, waiting", [(10, False), (keyspace.UNIFORM_SAMPLE_MAX + 1000, False), (keyspace.UNIFORM_SAMPLE_MAX + 1000, True)]
+)
+def test_every_key_has_the_same_chance(count, waiting):
     """Chi-squared over sixteen groups of keys; the generator is seeded, so this cannot fail by chance."""
     db, rng, groups, draws = filled(count), Random(4), [0] * min(16, count), 6000
+    if waiting:
+        db.order = ScanOrder(list(db.items))
+        db.settle(count // 3)
+        for n in range(0, count, 4):  # some are written anew, some of them while they wait
+            db.items[b"key:%d" % n] = db.remove(b"key:%d" % n)
+            db.index((b"key:%d" % n,))
+        assert not db.order.settled
     for _ in range(draws):
         groups[int(db.random_key(rng)[4:]) % len(groups)] += 1
     sizes = [len(range(g, count, len(groups))) for g in range(len(groups))]
@@ -245,7 +388,7 @@ def test_release_takes_steps_of_bounded_size():
         sizes.append(len(old.items))
     assert max(before - after for before, after in zip(sizes, sizes[1:], strict=False)) == 100
     assert len(sizes) < 70
-    assert not old.expires and not old.flags and not old._wheel and not old._slots
+    assert not old.expires and not old.flags and not old.wheel.slots and not old.wheel._order
     assert not db.items and not db.expires and db.expires_sum == 0
 
 
@@ -255,4 +398,4 @@ def test_release_gives_memory_back_in_the_order_in_which_it_was_taken():
     while len(old.items) == 100:
         old.release(10)
     assert list(old.items) == [b"key:%d" % n for n in range(90)]
-    assert not old._buckets
+    assert not old.order._buckets

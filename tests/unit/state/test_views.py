@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from vaylix_resp.state import image, views
 from vaylix_resp.state.digest import digest_hex
-from vaylix_resp.state.machine import StateMachine
+from vaylix_resp.state.machine import TRASH_MAX, StateMachine
 from vaylix_resp.state.values import value_of, version_of
 
 DBS = 2
@@ -285,12 +285,12 @@ def test_flush_of_few_keys_leaves_nothing():
 
 def test_flush_of_many_keys_puts_them_aside_up_to_a_bound():
     machine, view, tx = one_key()
-    for _ in range(views.TRASH_MAX + 2):
+    for _ in range(TRASH_MAX + 2):
         for n in range(views.EMPTY_KEYS_MAX + 1):
             tx.update(b"key:%d" % n, b"")
         assert tx.flush() > views.EMPTY_KEYS_MAX
         assert view.size() == 0 and view.scan(0, 10) == (0, [])
-    assert len(machine.world.trash) == views.TRASH_MAX
+    assert len(machine.world.trash) == TRASH_MAX
     assert b"k" not in machine.world.trash[0].items, "the oldest went first"
 
 
