@@ -1,0 +1,1 @@
+"""What operators do to a data directory: verify, inspect, repair, migrate, put under new keys."""
