@@ -1,0 +1,1 @@
+"""Backups and archive on the live server, and their child process."""

@@ -1,0 +1,1 @@
+"""Data outside the data directory: backup files, the online copy, the archive."""
