@@ -2,117 +2,57 @@
 
 Its cruelty:
 * Only fsync and fdatasync make file content durable, only fsync_dir makes names durable; each knows nothing of the
-  other (a synced file whose name was not synced is gone).
-* A power cut (`crash`) keeps any subset of the unsynced writes, by sectors, in any order; or all; or none; or all but
-  the end of the last one, at any byte. Lengths are kept or lost apart from content. Unsynced names are kept or lost
-  one by one; only a rename is atomic.
+  other (a synced file whose name was not synced is gone; a synced name may lead to an empty file).
+* A power cut (`crash`) treats each file and each name on its own. Of unsynced content it keeps what `content.MODES`
+  lists: nothing, all, the first writes and the last of them up to any byte, any sectors or pages in any order, the
+  length without the content. Of unsynced names (create, rename, link, unlink, mkdir) it keeps any subset, or the first
+  ones in order, as a journal would; only a rename is atomic.
 * A process that dies (`kill`) leaves the page cache: what was not synced is visible, and may still be lost later.
-* A failed fsync (EIO) marks the pages clean: they stay visible, no later fsync writes them, a power cut loses them.
-* ENOSPC may come after a part of the write. A write may be short only inside the port, as the real one is.
-Not here: wrong bytes from a good disk (`flip` is for tests that ask for it), slow disks.
+* A failed fsync (EIO) marks the pages clean: no later fsync writes them and a power cut loses them, though the next
+  fsync succeeds. Until then they stay visible, or (`reverts`) vanish at once. A part may have reached the disk.
+* EIO at any call, reads by their number or their path. EIO and ENOSPC may come after a part of a write.
+* ENOSPC: at one call, for all that grows, for every write (`full`), or when `budget` bytes are used up, given back by
+  whatever is deleted; EDQUOT instead with `no_room`.
+* Several file systems (`mount`): no link or rename leads from one to another (EXDEV), each has a budget of its own.
+  All of them lose power together; machines of their own are disks of their own.
+* Bits flip when a test asks for it (`flip`, `rot`).
+Everything is drawn from the seeds that are handed in, so each run can be had again.
+Not here: short directory listings (no file system gives them), sectors torn inside but written around, slow disks.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
+from tests.sim.disk.content import MODES, SECTOR, Inode
+from tests.sim.disk.names import Durable, NameChange, change_names, directories_above, is_reachable
 from vaylix_resp.storage.disk import Bytes, Disk, File, Lock, parent
 from vaylix_resp.storage.errors import Locked
 
-SECTOR = 512
+__all__ = ["MODES", "SECTOR", "Fault", "Inode", "PowerCut", "SimDisk"]
 
 
 class PowerCut(BaseException):
     """The machine went off inside a call. Not an Exception: nothing in between may handle it."""
 
 
-@dataclass
-class Inode:
-    """One file: what is visible, what is durable, and the changes between the two, in order."""
-
-    shown: bytearray = field(default_factory=bytearray)
-    synced: bytes = b""
-    # ("write", offset, data) or ("size", size, b"")
-    pending: list[tuple[str, int, bytes]] = field(default_factory=list)
-
-    def apply(self, change: tuple[str, int, bytes]) -> None:
-        self.shown = _changed(self.shown, change)
-        self.pending.append(change)
-
-    def sync(self) -> None:
-        if self.pending:
-            self.synced = bytes(_replayed(self.synced, self.pending))
-            self.pending = []
-
-    def forget(self) -> None:
-        """What a failed fsync does: nobody will write these pages any more."""
-        self.pending = []
-
-    def after_power_cut(self, rng: Random, mode: str) -> bytes:
-        if mode == "lose" or not self.pending:
-            return self.synced
-        if mode == "keep":
-            return bytes(_replayed(self.synced, self.pending))
-        if mode == "prefix":
-            kept = self.pending[: rng.randrange(len(self.pending)) + 1]
-            kind, offset, data = kept[-1]
-            if kind == "write":
-                kept[-1] = (kind, offset, data[: rng.randrange(len(data) + 1)])
-            return bytes(_replayed(self.synced, kept))
-        assert mode == "sectors", mode
-        pieces = [piece for change in self.pending for piece in _sectors(change)]
-        return bytes(_replayed(self.synced, [piece for piece in pieces if rng.random() < 0.5]))
-
-
-def _changed(content: bytearray, change: tuple[str, int, bytes]) -> bytearray:
-    kind, at, data = change
-    if kind == "size":
-        if at < len(content):
-            del content[at:]
-        content.extend(bytes(at - len(content)))
-    else:
-        content.extend(bytes(max(0, at - len(content))))
-        content[at : at + len(data)] = data
-    return content
-
-
-def _replayed(synced: bytes, changes: list[tuple[str, int, bytes]]) -> bytearray:
-    content = bytearray(synced)
-    for change in changes:
-        content = _changed(content, change)
-    return content
-
-
-def _sectors(change: tuple[str, int, bytes]) -> list[tuple[str, int, bytes]]:
-    kind, at, data = change
-    if kind == "size":
-        return [change]
-    pieces, offset = [], at
-    while offset < at + len(data):
-        end = min(offset // SECTOR * SECTOR + SECTOR, at + len(data))
-        pieces.append((kind, offset, data[offset - at : end - at]))
-        offset = end
-    return pieces
-
-
-@dataclass
-class NameChange:
-    """A change of one directory that is not synced yet; kept or lost as a whole."""
-
-    directory: str
-    removed: str | None
-    added: tuple[str, Inode] | None
-
-
 @dataclass(frozen=True)
 class Fault:
-    """What happens at one call. `part`: how much of a write is done before ENOSPC or EIO."""
+    """What happens at one call. `part`: how much of a write is done, or of an fsync, before EIO or ENOSPC."""
 
     kind: str  # crash, eio, enospc
     part: float = 0.0
+
+
+@dataclass
+class Mount:
+    """A file system: what of it is in use is counted when it is asked for."""
+
+    path: str
+    budget: int | None = None  # bytes
 
 
 class SimFile:
@@ -132,7 +72,7 @@ class SimFile:
         self._check_open()
         raw = bytes(data)
         try:
-            self._disk.call("pwrite", self.path, (offset, len(raw)), grows=offset + len(raw) > len(self._inode.shown))
+            self._disk.call("pwrite", self.path, (offset, len(raw)), grows=offset + len(raw) - len(self._inode.shown))
         except PowerCut:
             self._inode.apply(("write", offset, raw))
             raise
@@ -145,9 +85,14 @@ class SimFile:
 
     def allocate(self, size: int) -> None:
         self._check_open()
-        self._disk.call("allocate", self.path, (size,), grows=size > len(self._inode.shown))
+        change = ("size", max(size, len(self._inode.shown)), b"")
+        try:
+            self._disk.call("allocate", self.path, (size,), grows=size - len(self._inode.shown))
+        except PowerCut:
+            self._inode.apply(change)
+            raise
         if size > len(self._inode.shown):
-            self._inode.apply(("size", size, b""))
+            self._inode.apply(change)
 
     def truncate(self, size: int) -> None:
         self._check_open()
@@ -169,7 +114,7 @@ class SimFile:
         try:
             self._disk.call(name, self.path, ())
         except OSError:
-            self._inode.forget()
+            self._inode.fail_sync(self._disk.fault_part, reverts=self._disk.reverts)
             raise
         self._inode.sync()
 
@@ -192,15 +137,18 @@ class SimDisk(Disk):
     def __init__(self) -> None:
         self.names: dict[str, Inode] = {}
         self.directories: set[str] = {".", "/"}
-        self._synced_names: dict[str, Inode] = {}
-        self._synced_directories: set[str] = {".", "/"}
-        self._name_changes: list[NameChange] = []
-        self._new_directories: list[str] = []
+        self._durable = Durable()
         self._held: set[str] = set()
+        self._mounts: list[Mount] = []
         self.calls = 0  # that change or sync something; the coordinate of faults
         self.log: list[tuple[str, str, tuple[int, ...]]] = []
         self.faults: dict[int, Fault] = {}  # by number of the call, from 1
+        self.reads = 0
+        self.bad_reads: set[int] = set()  # by number of the read, from 1: EIO
         self.full = ""  # "growth": writes that need room fail; "all": every write does (copy-on-write file systems)
+        self.budget: int | None = None  # bytes in all files that are on no mount
+        self.no_room = errno.ENOSPC
+        self.reverts = False  # pages whose fsync failed are read from the disk again
         self.sync_error_on = ""  # every fsync of a path with this in it fails
         self.read_error_on = ""
         self.off = False
@@ -208,8 +156,8 @@ class SimDisk(Disk):
 
     # What goes wrong
 
-    def call(self, name: str, path: str, arguments: tuple[int, ...], *, grows: bool = False) -> None:
-        """Every changing call comes through here, and fails here if it is to."""
+    def call(self, name: str, path: str, arguments: tuple[int, ...], *, grows: int = 0) -> None:
+        """Every changing call comes through here, and fails here if it is to. `grows`: bytes that the file gains."""
         if self.off:
             raise PowerCut
         self.calls += 1
@@ -221,52 +169,57 @@ class SimDisk(Disk):
             raise PowerCut
         if fault and fault.kind == "eio":
             raise OSError(errno.EIO, "Input/output error", path)
-        if (fault and fault.kind == "enospc") or self._no_room(name, grows):
-            raise OSError(errno.ENOSPC, "No space left on device", path)
+        if (fault and fault.kind == "enospc") or self._lacks_room(name, path, grows):
+            raise OSError(self.no_room, os.strerror(self.no_room), path)
         if self.sync_error_on and self.sync_error_on in path and name in ("fsync", "fdatasync"):
             raise OSError(errno.EIO, "Input/output error", path)
 
-    def _no_room(self, name: str, grows: bool) -> bool:
+    def _lacks_room(self, name: str, path: str, grows: int) -> bool:
         if self.full == "all":
             return name in ("pwrite", "allocate", "create")
-        return self.full == "growth" and (grows or name == "create")
+        if self.full == "growth" and (grows > 0 or name == "create"):
+            return True
+        return grows > 0 and grows > self.free_bytes(path)
 
     def read_call(self, path: str) -> None:
         if self.off:
             raise PowerCut
-        if self.read_error_on and self.read_error_on in path:
+        self.reads += 1
+        if self.reads in self.bad_reads or (self.read_error_on and self.read_error_on in path):
             raise OSError(errno.EIO, "Input/output error", path)
 
     def crash(self, rng: Random, mode: str | None = None) -> SimDisk:
-        """The disk after a power cut. `mode`: lose, keep, prefix, sectors; None draws one for each file and name."""
+        """The disk after a power cut. `mode`: one of MODES for everything; None draws one for each file."""
         after = SimDisk()
-        modes = ("lose", "keep", "prefix", "sectors")
-        names, directories = dict(self._synced_names), set(self._synced_directories)
-        for path in self._new_directories:
-            if self._survives(rng, mode):
-                directories.add(path)
-        for change in self._name_changes:
-            if self._survives(rng, mode):
-                _rename_in(names, change)
+        names, directories = dict(self._durable.names), set(self._durable.directories)
+        for change in self._surviving(rng, mode):
+            change_names(names, directories, change)
         copies: dict[int, Inode] = {}
         for path, inode in names.items():
             if id(inode) not in copies:
-                content = inode.after_power_cut(rng, mode or rng.choice(modes))
+                content = inode.after_power_cut(rng, mode or rng.choice(MODES))
                 copies[id(inode)] = Inode(bytearray(content), content)
-            if _is_reachable(path, directories):
+            if is_reachable(path, directories):
                 after.names[path] = copies[id(inode)]
-        after.directories = {path for path in directories if _is_reachable(path, directories)}
-        after._synced_names, after._synced_directories = dict(after.names), set(after.directories)
+        after.directories = {path for path in directories if is_reachable(path, directories)}
+        after._durable = Durable(dict(after.names), set(after.directories))
+        after._mounts = [Mount(mount.path, mount.budget) for mount in self._mounts]
+        after.budget, after.no_room, after.reverts = self.budget, self.no_room, self.reverts
         return after
 
-    @staticmethod
-    def _survives(rng: Random, mode: str | None) -> bool:
-        return mode == "keep" or (mode != "lose" and rng.random() < 0.5)
+    def _surviving(self, rng: Random, mode: str | None) -> list[NameChange]:
+        """Which changes of names are kept, in their order."""
+        changes = self._durable.changes
+        if mode in ("lose", "keep"):
+            return changes if mode == "keep" else []
+        if mode == "prefix":
+            return changes[: rng.randrange(len(changes) + 1)]
+        return [change for change in changes if rng.random() < 0.5]
 
     def kill(self) -> SimDisk:
         """The same disk for the next process: nothing lost, nothing synced, locks gone."""
         self.off, self.faults, self._held = False, {}, set()
-        self.calls, self.log = 0, []
+        self.calls, self.log, self.reads, self.bad_reads = 0, [], 0, set()
         return self
 
     def copy(self) -> SimDisk:
@@ -278,12 +231,37 @@ class SimDisk(Disk):
         inode.shown[bit // 8] ^= 1 << (bit % 8)
         inode.synced = bytes(inode.shown)
 
+    def rot(self, rng: Random, part: str = "") -> tuple[str, int]:
+        """Flip one bit somewhere in the files that have `part` in their path; which one it was."""
+        paths = sorted(path for path, inode in self.names.items() if part in path and inode.shown)
+        path = rng.choices(paths, [len(self.names[path].shown) for path in paths])[0]
+        bit = rng.randrange(len(self.names[path].shown) * 8)
+        self.flip(path, bit)
+        return path, bit
+
     def put(self, path: str, content: bytes) -> None:
-        self.names[path] = self._synced_names[path] = Inode(bytearray(content), content)
+        self.names[path] = self._durable.names[path] = Inode(bytearray(content), content)
 
     def remove(self, path: str) -> None:
         del self.names[path]
-        self._synced_names.pop(path, None)
+        self._durable.names.pop(path, None)
+
+    def files(self) -> dict[str, bytes]:
+        """All that is visible, for a comparison."""
+        return {path: bytes(inode.shown) for path, inode in self.names.items()}
+
+    def mount(self, path: str, budget: int | None = None) -> None:
+        """From here on `path` (it is made, durably) is a file system of its own."""
+        for directory in (path, *directories_above(path)):
+            self.directories.add(directory)
+            self._durable.directories.add(directory)
+        self._mounts = sorted([*self._mounts, Mount(path, budget)], key=lambda mount: -len(mount.path))
+
+    def _mount_of(self, path: str) -> Mount:
+        for mount in self._mounts:
+            if path == mount.path or path.startswith(mount.path + "/"):
+                return mount
+        return Mount("", self.budget)
 
     # The port
 
@@ -311,32 +289,64 @@ class SimDisk(Disk):
         return SimLock(self._held, path)
 
     def free_bytes(self, path: str) -> int:
-        return 0 if self.full else 1 << 40
+        mount = self._mount_of(path)
+        if self.full:
+            return 0
+        if mount.budget is None:
+            return 1 << 40
+        here = [inode for name, inode in self.names.items() if self._mount_of(name).path == mount.path]
+        used = {id(inode): len(inode.shown) for inode in here}  # a file with two names takes its room once
+        return max(0, mount.budget - sum(used.values()))
 
     def _inode(self, path: str) -> Inode:
         if path not in self.names:
             raise FileNotFoundError(errno.ENOENT, "No such file", path)
         return self.names[path]
 
-    def _create(self, path: str) -> File:
-        if parent(path) not in self.directories:
+    def _check_directory(self, path: str) -> None:
+        if os.path.normpath(path) not in self.directories:
             raise FileNotFoundError(errno.ENOENT, "No such directory", path)
+
+    def _create(self, path: str) -> File:
+        self._check_directory(parent(path))
         known = self.names.get(path)
         if known is not None:
-            self.call("create", path, ())
+            try:
+                self.call("create", path, ())
+            except PowerCut:
+                known.apply(("size", 0, b""))
+                raise
             known.apply(("size", 0, b""))
             return SimFile(self, path, known)
         inode = Inode()
-        change = NameChange(parent(path), None, (path, inode))
-        self._change("create", path, change)
+        self._change("create", path, NameChange(parent(path), None, (path, inode)))
         return SimFile(self, path, inode)
 
     def _rename(self, source: str, target: str) -> None:
         self._change("rename", target, NameChange(parent(target), source, (target, self._inode(source))))
 
+    def _link(self, source: str, target: str) -> None:
+        inode = self._inode(source)
+        self._check_directory(parent(target))
+        if self.exists(target):
+            raise FileExistsError(errno.EEXIST, "File exists", target)
+        if self._mount_of(source).path != self._mount_of(target).path:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), target)
+        self._change("link", target, NameChange(parent(target), None, (target, inode)))
+
     def _unlink(self, path: str) -> None:
         self._inode(path)
         self._change("unlink", path, NameChange(parent(path), path, None))
+
+    def _mkdir(self, path: str) -> None:
+        self._check_directory(parent(path))
+        self._change("mkdir", path, NameChange(parent(path), None, (path, None)))
+
+    def _rmdir(self, path: str) -> None:
+        self._check_directory(path)
+        if self.listdir(path):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+        self._change("rmdir", path, NameChange(parent(path), path, None))
 
     def _change(self, call: str, path: str, change: NameChange) -> None:
         try:
@@ -347,35 +357,10 @@ class SimDisk(Disk):
         self._note(change)
 
     def _note(self, change: NameChange) -> None:
-        self._name_changes.append(change)
-        _rename_in(self.names, change)
-
-    def _mkdir(self, path: str) -> None:
-        self.call("mkdir", path, ())
-        self.directories.add(path)
-        self._new_directories.append(path)
+        self._durable.changes.append(change)
+        change_names(self.names, self.directories, change)
 
     def fsync_dir(self, path: str) -> None:
         self.call("fsync_dir", path, ())
-        path = os.path.normpath(path)
-        for directory in [new for new in self._new_directories if parent(new) == path]:
-            self._synced_directories.add(directory)
-            self._new_directories.remove(directory)
-        for change in [change for change in self._name_changes if os.path.normpath(change.directory) == path]:
-            _rename_in(self._synced_names, change)
-            self._name_changes.remove(change)
-
-
-def _rename_in(names: dict[str, Inode], change: NameChange) -> None:
-    if change.removed:
-        names.pop(change.removed, None)
-    if change.added:
-        names[change.added[0]] = change.added[1]
-
-
-def _is_reachable(path: str, directories: set[str]) -> bool:
-    while path not in (".", "/"):
-        path = parent(path)
-        if path not in directories:
-            return False
-    return True
+        self._check_directory(path)
+        self._durable.sync(os.path.normpath(path))

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import PowerCut, SimDisk
 from vaylix_resp.storage.batch import Batch
 from vaylix_resp.storage.disk import Disk
+from vaylix_resp.storage.manifest import Keep
 from vaylix_resp.storage.recovery import Recovered, read_batches
+from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.snapshot import SnapshotWriter, temporary_path
 from vaylix_resp.storage.store import Store
 from vaylix_resp.storage.wal import WalConfig
@@ -22,6 +25,10 @@ ROOT = "data"
 SMALL = WalConfig(segment_bytes=16384, first_segment_bytes=8192, spares=1)
 
 Fact = tuple[int, int, int, int, bytes]
+
+
+def newest_of(keep: int) -> Keep:
+    return lambda snapshots: snapshots[-keep:]
 
 
 def fact(batch: Batch) -> Fact:
@@ -35,6 +42,7 @@ class World:
     disk: Disk
     root: str = ROOT
     config: WalConfig = SMALL
+    keys: Keys = field(default_factory=MemoryKeys)
     state: list[Fact] = field(default_factory=list)
     acknowledged: list[Fact] = field(default_factory=list)
     in_flight: list[Fact] = field(default_factory=list)  # appended, not (yet) synced
@@ -42,7 +50,10 @@ class World:
     recovered: Recovered = field(init=False)
 
     def open(self) -> World:
-        self.store = Store.open(self.disk, self.root, new_store_id=STORE_ID, now_ms=1, config=self.config)
+        self.store = Store.open(
+            self.disk, self.root, new_store_id=STORE_ID, now_ms=1, open_keys=lambda manifest: self.keys,
+            config=self.config,
+        )  # fmt: skip
         try:
             self._load()
         except BaseException:
@@ -73,6 +84,10 @@ class World:
         self.acknowledged += self.in_flight
         self.in_flight = []
 
+    def read_batches(self, after: int) -> Iterator[Batch]:
+        """What the sealed segments hold behind a snapshot, as a process beside this one reads it."""
+        return read_batches(self.disk, self.root, self.store.manifest, self.keys, after)
+
     def snapshot(self, *, keep: int = 1, compress: bool = False) -> None:
         """As the engine does: seal, let a child read, publish, prune. The child's half uses only what is on disk."""
         store = self.store
@@ -88,14 +103,14 @@ class World:
                 assert isinstance(chunk, list)
                 facts += [tuple(one) for one in chunk]
             reader.close()
-        facts += map(fact, read_batches(self.disk, self.root, store.manifest, newest.sequence if newest else 0))
+        facts += map(fact, self.read_batches(newest.sequence if newest else 0))
         writer = SnapshotWriter(
-            self.disk, temporary_path(self.root, last), store_id=STORE_ID, sequence=last, tag=tag,
+            self.disk, temporary_path(self.root, last), self.keys, store_id=STORE_ID, sequence=last, tag=tag,
             term=store.wal.term, timestamp_ms=timestamp_ms, compress=compress,
         )  # fmt: skip
         for start in range(0, len(facts), 3):
             writer.add_chunk([list(one) for one in facts[start : start + 3]])
-        store.publish_snapshot(writer.finish(len(facts)), keep=keep)
+        store.publish_snapshot(writer.finish(len(facts)), newest_of(keep))
         store.prune()
 
 

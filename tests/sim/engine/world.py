@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from tests.unit.engine.lab import START_MS, Clock
 from vaylix_resp.commands.operations import in_database
@@ -29,6 +30,7 @@ ROOT = "data"
 STORE_ID = bytes(range(50, 66))
 SMALL = WalConfig(segment_bytes=12288, first_segment_bytes=8192, spares=1)
 DATABASES = 5
+KEYS = MemoryKeys()
 RECEIPTS = 4  # the database that holds one key for each run: whether all of it happened
 
 Operation = tuple[bytes, ...]
@@ -109,8 +111,8 @@ class Life:
     def open(self) -> Life:
         """Recover and begin a term, or StorageError: the process refuses to start."""
         self.store = Store.open(
-            self.disk, ROOT, new_store_id=STORE_ID, now_ms=self.clock.ms, config=SMALL
-        )  # fmt: skip
+            self.disk, ROOT, new_store_id=STORE_ID, now_ms=self.clock.ms, open_keys=lambda manifest: KEYS, config=SMALL
+        )
         try:
             self.machine = boot.new_machine(DATABASES)
             self.warnings = boot.recover(self.store, self.machine)
@@ -206,7 +208,7 @@ class Life:
         store.wal.rotate()
         newest, sequence = store.manifest.newest, store.wal.last
         if newest is None or newest.sequence < sequence:
-            info = make_snapshot(self.disk, ROOT, sequence, DATABASES, lambda fraction: None)
+            info = make_snapshot(self.disk, ROOT, KEYS, sequence, DATABASES, lambda fraction: None)
             store.publish_snapshot(info)
             store.prune()
 
