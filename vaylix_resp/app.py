@@ -26,16 +26,24 @@ from .config import Settings
 from .engine import boot
 from .engine.checkpoint import Checkpoint
 from .engine.children import Children
+from .engine.copies.archiver import Archiver
+from .engine.copies.backups import Backups
+from .engine.copies.online_backup import OnlineBackup
 from .engine.group_commit import GroupCommit
+from .engine.history.flashback import Flashback
+from .engine.history.retention import Wanted
+from .engine.keyring import KeyringKeeper
+from .engine.keys import ServerKeys
 from .engine.maintenance import LogKeeper
 from .engine.node import Node
 from .errors import EX_IO, EX_OK, CommandError, Halt
 from .observability import logs
 from .resp.reply import Reply
+from .security.master_key import VARIABLE, of_settings
 from .server.housekeeping import Housekeeping
 from .server.listener import Listener, display
 from .server.shared import Shared
-from .storage.disk import RealDisk
+from .storage.disk import Disk, RealDisk
 from .storage.errors import DiskFull, StorageError, WalFailed
 from .storage.store import Store
 from .storage.wal import WalConfig
@@ -68,6 +76,7 @@ class App:
         self.settings = settings
         self.clock = clock
         self._stop: asyncio.Future[int] | None = None
+        self._keys: ServerKeys | None = None
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -75,20 +84,30 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._request_stop, EX_OK)
         store, node = self._boot()
+        assert self._keys is not None
         commit = GroupCommit(node, loop, self._halt)
-        children = Children()
+        children = Children(self._keys.secret)
         checkpoint = Checkpoint(store, node, commit, self.clock, self.settings.databases, children)
         checkpoint.throttle_bytes = self.settings.snapshot_throttle
         self.settings.subscribe("snapshot-throttle", lambda rate: setattr(checkpoint, "throttle_bytes", rate))
+        self._want_history(checkpoint)
         keeper = LogKeeper(node, loop)
         shared = Shared(self.settings, self.clock, node, secrets.token_hex(20))
         shared.checkpoint = checkpoint
+        shared.keyring = KeyringKeeper(store.keys, self._keys.source, store, checkpoint, self.clock)
+        shared.history = Flashback(store.root, checkpoint, children, self.clock, shared.publications)
+        shared.backups = Backups(
+            store.disk, store.root, self.settings, checkpoint, children, self.clock, node.machine, store.keys,
+            shared.publications,
+        )  # fmt: skip
+        self._wire_copies(shared, store, checkpoint)
         shared.on_shutdown = self._shutdown_command(checkpoint)
         node.on_failure = self._log_failed
         housekeeping = Housekeeping(shared, checkpoint)
         listener = Listener(shared)
         await listener.open()
-        tasks = [loop.create_task(job()) for job in (keeper.run, housekeeping.run)]
+        jobs = (keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run)
+        tasks = [loop.create_task(job()) for job in jobs]
         for task in tasks:
             task.add_done_callback(self._task_ended)
         self._ready(store, node)
@@ -106,15 +125,25 @@ class App:
         keeper.hurry()
         return await self._finish(code, shared, store, node, commit, checkpoint)
 
+    def _wire_copies(self, shared: Shared, store: Store, checkpoint: Checkpoint) -> None:
+        """What leaves the data directory for good; log and keys stay as long as it lacks them."""
+        keeper, settings = shared.keyring, self.settings
+
+        def keyring() -> tuple[str, bytes] | None:
+            return (keeper.keyring.id, keeper.keyring.export()) if keeper.keyring is not None else None
+
+        backup = OnlineBackup(store, shared.node, checkpoint, self.clock, settings, keeper.export)
+        archive = Archiver(store, self.clock, settings, checkpoint.seal_log, keyring)
+        checkpoint.needed_from += [backup.needed_from, archive.needed_from]
+        keeper.in_use = lambda: backup.in_progress
+        shared.online_backup, shared.archive = backup, archive
+
     def _boot(self) -> tuple[Store, Node]:
         """Recover the data directory; what cannot be trusted raises StorageError with its exit code."""
         settings = self.settings
         began = self.clock.now()
         root = os.path.abspath(settings.dir)
-        store = Store.open(
-            RealDisk(), root, new_store_id=secrets.token_bytes(16), now_ms=self.clock.wall_ms(),
-            config=WalConfig(segment_bytes=settings.wal_segment_size),
-        )  # fmt: skip
+        store = self._open_store(RealDisk(), root)
         machine = boot.new_machine(settings.databases)
         for warning in boot.recover(store, machine):
             log.warning(warning)
@@ -133,6 +162,33 @@ class App:
             f"recovered {keys} keys up to sequence {machine.applied} in {self.clock.now() - began:.3f} s", dir=root
         )
         return store, node
+
+    def _open_store(self, disk: Disk, root: str) -> Store:
+        settings, now_ms = self.settings, self.clock.wall_ms()
+        source = of_settings(settings, root)
+        # Nobody else needs the key: not CONFIG GET, and not the programs that this one starts.
+        settings.master_key = ""
+        os.environ.pop(VARIABLE, None)
+        self._keys = opened = ServerKeys(disk, root, source, encryption=settings.encryption, now_ms=now_ms)
+        store = Store.open(
+            disk, root, new_store_id=secrets.token_bytes(16), now_ms=now_ms, open_keys=opened,
+            config=WalConfig(segment_bytes=settings.wal_segment_size),
+        )  # fmt: skip
+        for notice in opened.notices:
+            log.notice(notice)
+        for warning in opened.warnings:
+            log.warning(warning)
+        return store
+
+    def _want_history(self, checkpoint: Checkpoint) -> None:
+        """What the directives say is kept for restores, now and after each CONFIG SET."""
+
+        def changed(_: int = 0) -> None:
+            checkpoint.wanted = Wanted(self.settings.pitr_window * 1000, self.settings.pitr_size_max)
+
+        changed()
+        for name in ("pitr-window", "pitr-size-max"):
+            self.settings.subscribe(name, changed)
 
     def _ready(self, store: Store, node: Node) -> None:
         settings = self.settings
@@ -196,7 +252,11 @@ class App:
         log.notice("stopping")
         for client in shared.clients:  # first of all: busy clients would never let the log come to rest
             client.close_after_reply()
+        await shared.keyring.close()
+        await shared.online_backup.close()
         await checkpoint.cancel()
+        await shared.history.cancel()
+        await shared.backups.close()
         while not commit.idle:
             await asyncio.sleep(0.001)
         commit.close()

@@ -8,21 +8,39 @@ Not here: what a subcommand does. Each imports its part only when asked, so that
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import json
 import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any, Final, NoReturn
 
-from vaylix_resp import __version__
+from vaylix_resp import __version__, heap
 from vaylix_resp.config import ConfigError, Settings, load
 from vaylix_resp.directives import DIRECTIVES, GROUPS, Directive
-from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_IO, EX_OK, Halt
+from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_IO, EX_OK, EX_USAGE, Halt
 
-EX_USAGE = 64
 EX_UNHEALTHY = 1
+CHILD_NICENESS = 10  # a snapshot can wait; the server's fsync cannot
 REPLY_BYTES_MAX = 4096  # more than any answer to PING or AUTH
+
+# Groups of offline verbs: module `tools.<name>` is imported when its group is asked for, its `register` adds the verbs.
+_GROUPS: Final = {
+    "backup": "make, check and restore logical backups without a server",
+    "pitr": "look into the past of a data directory, build a new one from any moment of it",
+    "storage": "check, read, migrate and repair a data directory",
+}
+
+# Started by the server for itself: not in --help, because nothing good comes of them by hand.
+_CHILDREN: Final = {
+    "snapshot-child": "snapshot_child",
+    "backup-child": "copies.backup_child",
+    "history-child": "history.history_child",
+}
 
 _EXIT_CODES = """exit codes:
   0 clean, 64 wrong usage, 65 damaged data, 70 broken invariant, 74 I/O error, 78 configuration"""
@@ -38,6 +56,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit code. `argv` defaults to the words after the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the name of a file may be any bytes
     try:
         return _run(words)
     except ConfigError as error:
@@ -71,12 +92,9 @@ def _complain(text: str, code: int) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words[:1] == ["snapshot-child"]:
-        # Started by the server for itself; not in --help, because nothing good comes of it by hand.
-        from vaylix_resp.engine.snapshot_child import child_main
-
-        return child_main(words[1:])
-    parser, commands = _parser()
+    if words[:1] and words[0] in _CHILDREN:
+        return _run_child(_CHILDREN[words[0]], words[1:])
+    parser, commands = _parser(words[0] if words else "")
     if words[:1] and words[0] in ("serve", "check-config"):
         # Directives are options too, more than argparse should know: everything but the help is read by config.load.
         if not {"-h", "--help"} & set(words):
@@ -91,7 +109,17 @@ def _run(words: list[str]) -> int:
     return run(arguments)
 
 
-def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
+def _run_child(module: str, words: list[str]) -> int:
+    """A child builds a state and ends: nothing in it is cyclic garbage, and whatever it does can wait."""
+    heap.keep_freed()
+    gc.disable()
+    with contextlib.suppress(OSError):  # not allowed in some containers, and not needed
+        os.nice(CHILD_NICENESS)
+    code: int = import_module(f"vaylix_resp.engine.{module}").child_main(words)
+    return code
+
+
+def _parser(asked: str) -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     parser = _Parser(
         prog="vaylix",
         description="A key-value server that speaks the Redis protocol and never lies about durability.",
@@ -136,7 +164,26 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     version = add("version", "print the version", "vaylix version --json")
     version.add_argument("--json", action="store_true", help="as JSON")
     version.set_defaults(run=_version)
+    for group, text in _GROUPS.items():
+        _add_group(subparsers, group, text, asked == group)
     return parser, commands
+
+
+def _add_group(subparsers: Any, group: str, text: str, asked: bool) -> None:
+    """`vaylix GROUP VERB`; the verbs only when somebody wants one of them."""
+    parser = subparsers.add_parser(group, help=text, description=text[0].upper() + text[1:] + ".")
+    if not asked:
+        return
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def add(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        verb: argparse.ArgumentParser = verbs.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}\n\n{_EXIT_CODES}", formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        return verb
+
+    import_module(f"vaylix_resp.tools.{group}").register(add)
 
 
 def directives_help() -> str:
@@ -166,12 +213,16 @@ def _serve(words: list[str]) -> int:
     settings = _load(words)
     from vaylix_resp.app import serve
 
+    heap.keep_freed()
     return serve(settings)
 
 
 def _check_config(words: list[str]) -> int:
     as_json = "--json" in words
     settings = _load([word for word in words if word != "--json"])
+    from vaylix_resp.security.master_key import of_settings
+
+    of_settings(settings, settings.dir)  # two sources are refused
     rows = []
     for directive in DIRECTIVES.values():
         value = settings.rendered(directive.name)

@@ -167,6 +167,13 @@ class Settings(Table):
         """What no directive can see alone. Raises ConfigError."""
         if (self.port == 0 or not self.bind) and not self.unixsocket:
             raise ConfigError("nowhere to listen: port is 0 or bind is empty; set port and bind, or unixsocket")
+        where = self.sources.get("master-key", ENVIRONMENT)
+        if self.master_key and not where.startswith(ENVIRONMENT):
+            seen = "ps shows it to everybody" if where == COMMAND_LINE else "copies of this file would carry it along"
+            raise ConfigError(
+                f"{where}: master-key: {seen}; put it into a file of mode 0600 for master-key-file, or into "
+                "VAYLIX_MASTER_KEY"
+            )
         if self.maxmemory:
             self.warnings.append("maxmemory is shown to tools but not enforced: no key is evicted, no write refused")
 

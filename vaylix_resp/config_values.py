@@ -222,6 +222,31 @@ class Directory(Text):
         return [[value]]
 
 
+@dataclass(frozen=True, slots=True)
+class PlainName(Text):
+    """The name of one file or directory, which cannot lead anywhere else."""
+
+    what: str = "a name"
+
+    def parse_word(self, word: str) -> str:
+        if not word or "/" in word or word in (".", ".."):
+            raise BadValue("argument can't be a path, just a name")
+        return Text.parse_word(self, word)
+
+
+@dataclass(frozen=True, slots=True)
+class FileCommand(Text):
+    """A shell command in which %p and %f stand for a file and %% for a percent sign."""
+
+    what: str = "a command"
+
+    def parse_word(self, word: str) -> str:
+        for found in re.finditer(r"%(.?)", word, re.DOTALL):
+            if found[1] not in ("p", "f", "%"):
+                raise BadValue(f"argument must not contain {found[0]}: only %p, %f and %% have a meaning")
+        return Text.parse_word(self, word)
+
+
 class Words(Kind[T]):
     """Several words on one line."""
 

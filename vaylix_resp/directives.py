@@ -16,6 +16,7 @@ from vaylix_resp.config_values import (
     Addresses,
     BadValue,
     Directory,
+    FileCommand,
     Integer,
     KeyspaceEvents,
     Kind,
@@ -26,6 +27,7 @@ from vaylix_resp.config_values import (
     OutputLimitsKind,
     Percentiles,
     Permissions,
+    PlainName,
     SavePoints,
     Text,
     YesNo,
@@ -221,15 +223,19 @@ class Table:
         Text("a path"), "", RESTORE, "where backups go; empty = backups in the data directory", locked="protected"
     )
     backupdirname: str = setting(
-        Text("a name"), "online", RESTORE, "directory of BACKUP START inside backup-dir", locked="protected"
+        PlainName(), "online", RESTORE, "directory of BACKUP START inside backup-dir", locked="protected"
     )
     backup_sealed_ttl: int = setting(
         Integer(0), 0, RESTORE, "remove a sealed online backup after so long; 0 = never", unit="seconds"
     )
     archive_command: str = setting(
-        Text("a command"), "", RESTORE,
+        FileCommand(), "", RESTORE,
         "run by a shell for each sealed segment and snapshot: %p is its path, %f its name; kept until it succeeds",
         locked="protected",
+    )  # fmt: skip
+    archive_timeout: int = setting(
+        Integer(0), 60, RESTORE, "seal a segment for the archive after so long at the latest; 0 = only when it is full",
+        unit="seconds",
     )  # fmt: skip
 
     databases: int = setting(Integer(1, 65536), 16, DATA, "numbered databases for SELECT", **_AT_START)

@@ -7,6 +7,7 @@ Not here: damage on disk (`storage.errors`), which is for the operator and never
 from __future__ import annotations
 
 EX_OK = 0
+EX_USAGE = 64  # what was asked for cannot be done as asked
 EX_DATA = 65  # damaged data: the server refuses to start and names the place
 EX_BROKEN = 70  # one of our own invariants failed: stop before it spreads
 EX_IO = 74  # the disk failed under us
@@ -35,6 +36,11 @@ class Refused(Exception):
     """What an operator has to look at: damage, a missing key, a wrong option. str() is one line, fit to be printed."""
 
     exit_code = EX_IO
+
+
+def told(failure: Exception) -> str:
+    """For people: what was foreseen says itself what it is."""
+    return str(failure) if isinstance(failure, Refused | OSError) else repr(failure)
 
 
 class Halt(BaseException):

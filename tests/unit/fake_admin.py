@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from tests.unit.fake_server import FakeServer
 from vaylix_resp.commands.ports import Later
 from vaylix_resp.commands.registry import COMMANDS, apply_table
+from vaylix_resp.engine.history.retention import Plan, Wanted
 from vaylix_resp.errors import CommandError
 from vaylix_resp.observability.latency import LatencyMonitor
 from vaylix_resp.observability.process import CpuSeconds, Memory
@@ -65,6 +66,10 @@ class FakeCheckpoint:
         self.changes_since, self.log_bytes_since = 3, 100
         self.refusal = None
         self.ended = None
+        self.wanted = Wanted(3_600_000)
+
+    def retention(self):
+        return Plan((), 0, 5, 400_000, 123, True)
 
     def start(self):
         if self.refusal is not None:
@@ -94,6 +99,7 @@ class FakeAdmin(FakeServer):
         self.refusal = None  # of proposals
         self.stopped_with = None
         self.compared = Later()
+        self.history = SimpleNamespace(running=False, count=2, last_error="")
         self.node = SimpleNamespace(
             last_sequence=7, applied=7, term=2, failure=None, full=False, appendfsync="always",
             fsync=SimpleNamespace(count=4, total_us=100, max_us=60, last_us=20),
@@ -102,6 +108,13 @@ class FakeAdmin(FakeServer):
         )  # fmt: skip
         self.checkpoint = FakeCheckpoint()
         self.checkpoint.rebuild_and_compare = lambda: self.compared
+        self.online_backup = SimpleNamespace(in_progress=False)
+        self.backups = SimpleNamespace(running="", progress=0.0, last_error="", count=0)
+        self.archive = SimpleNamespace(
+            pending=lambda: [SimpleNamespace(size=4096)], enabled=True, sequence=6, archived_count=5, failed_count=1,
+            last_ok_time=1001, last_failed_time=1000, last_file="a.wal", last_error="b.wal: no",
+        )  # fmt: skip
+        self.keyring = SimpleNamespace(info=lambda: [("encryption", "on"), ("keyring_active_key", 3)])
 
     def view(self, db):
         self.machine.read_at(self.clock.wall_ms())

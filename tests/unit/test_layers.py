@@ -19,7 +19,7 @@ ROWS = {
     4: {"commands"},
     3: {"state"},
     2: {"resp", "raft", "storage", "security", "observability"},
-    1: {"errors", "limits", "clock", "identity", "config", "directives", "config_values", "config_text"},
+    1: {"errors", "limits", "clock", "heap", "identity", "glob", "config", "directives", "config_values", "config_text"},
     0: {""},  # the package itself: its version
 }
 ROW_OF = {unit: row for row, units in ROWS.items() for unit in units}

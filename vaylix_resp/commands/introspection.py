@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final
 
+from .. import glob
 from ..errors import SYNTAX, CommandError, error
 from ..resp.reply import Reply, SetOf, Simple, Wire
 from ..resp.writer import encode
-from . import glob, syntax
+from . import syntax
 from .arguments import help_reply, matches
 from .ports import Client
 from .spec import CATEGORIES, PUBLIC_FLAGS, Argv, CommandSpec, KeySpec, Kind, command

@@ -16,7 +16,7 @@ from .spec import DECLARED, Argv, CommandSpec, Kind
 FAMILIES: Final = (
     "strings", "counters", "bits", "conditional", "versioned", "keys", "expiry", "scan", "sort", "dump", "databases",
     "transactions", "pubsub", "connection", "client", "tracking", "monitor", "server", "info", "config",
-    "introspection", "latency", "slowlog", "memory", "debug", "persistence",
+    "introspection", "latency", "slowlog", "memory", "debug", "persistence", "keyring", "backup", "flashback",
 )  # fmt: skip
 
 

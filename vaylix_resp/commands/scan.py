@@ -11,9 +11,9 @@ import re
 from typing import Any, Final
 
 from ..errors import SYNTAX, CommandError
+from ..glob import Matcher, matcher
 from ..state.views import ReadView
 from .arguments import integer
-from .glob import Matcher, matcher
 from .spec import Argv, Kind, command
 
 DEFAULT_COUNT: Final = 10

@@ -12,7 +12,7 @@ from operator import itemgetter
 from random import Random
 from typing import Final
 
-from ..commands.operations import NOOP
+from ..commands.operations import NOOP, UnknownOperation
 from ..commands.registry import apply_table, row_table
 from ..errors import EX_CONFIG, printable
 from ..state import image
@@ -28,6 +28,7 @@ NAME: Final = itemgetter(0)
 FIRST_ENTRY_FORMAT: Final = b"1"
 _FIRST_ENTRY_HEAD: Final = entries.encode([(NOOP, FIRST_ENTRY_FORMAT, b"")])[: -len(b"$0\r\n\r\n")]
 WARNINGS_MAX: Final = 20  # of one kind; the log has a line for each
+SETTLE_KEYS: Final = 100_000  # of the indexes of what was published, with each batch: no backlog of them builds up
 NEWER: Final = "start the version of vaylix that wrote it"
 
 
@@ -37,6 +38,7 @@ class TooFewDatabases(StorageError):
     exit_code = EX_CONFIG
 
     def __init__(self, path: str, needed: int, allowed: int) -> None:
+        self.needed = needed
         super().__init__(
             f"{path}: the data was written with {needed} databases, but `databases` is {allowed}; "
             f"to continue: set `databases {needed}` or more"
@@ -44,8 +46,9 @@ class TooFewDatabases(StorageError):
 
 
 def new_machine(databases: int) -> StateMachine:
-    """Empty, for a state of at most so many databases."""
+    """Empty, for a state of at most so many databases. Nobody can scan it before `recover` has been at it."""
     machine = StateMachine(apply_table(), databases, rng=Random(), rows=row_table())
+    machine.world.index(later=True)
 
     def on_bug(name: bytes, bug: Exception) -> None:
         _refuse_unknown(machine, name, bug)
@@ -55,9 +58,9 @@ def new_machine(databases: int) -> StateMachine:
 
 
 def _refuse_unknown(machine: StateMachine, name: bytes, bug: Exception) -> None:
-    if name in machine.table and name.startswith(b"@") and isinstance(bug, KeyError):
-        name = bug.args[0]  # what the operation holds: a request in another database or in a block
-    if isinstance(name, bytes) and name not in machine.table:
+    if isinstance(bug, UnknownOperation):
+        name = bug.name  # what the operation holds: a request in another database or in a block
+    if name not in machine.table:
         expected = f"an operation that this version knows, found '{printable(name)}'"
         raise Corrupt("wal", 0, expected, sequence=machine.world.sequence, advice=NEWER)
 
@@ -85,6 +88,8 @@ def replay(machine: StateMachine, batch: Batch, databases: int) -> None:
     for _, row in groupby(entries.decode(batch.body), NAME):
         machine.apply_row([*row])
     machine.world.trash.clear()  # nobody waits for an answer here, so what was flushed is freed at once
+    if machine.world.unsettled:
+        machine.world.settle(SETTLE_KEYS)
     if machine.applied != batch.last:
         raise Corrupt("wal", 0, f"{batch.count} entries in the batch", sequence=batch.first)
 
@@ -114,6 +119,7 @@ def recover(store: Store, machine: StateMachine) -> list[str]:
         load_snapshot(machine, reader)
     recovered = store.recover(lambda batch: replay(machine, batch, databases))
     machine.resize(databases)
+    machine.world.index()
     machine.on_bug = on_bug_before
     return [str(warning) for warning in recovered.warnings] + bugs
 

@@ -3,8 +3,9 @@
 The server only seals a segment; a child runs the recovery code over the last snapshot and the sealed segments and
 writes the next snapshot. Every snapshot is thereby proof that the log can be replayed.
 Promises: one at a time; a snapshot that fails or is cancelled leaves no trace but a file that the next start removes,
-and mostly not even that; segments go only when the manifest names the snapshot that covers them.
-Not here: the file's format (`storage.snapshot`), the child's side (`snapshot_child`).
+and mostly not even that; segments go only when the manifest names the snapshot that covers them, and what a restore in
+the window of `wanted` needs stays.
+Not here: the file's format (`storage.snapshot`), the child's side (`snapshot_child`), what stays (`retention`).
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..commands.ports import Later
-from ..errors import CommandError, Refused
+from ..errors import CommandError, Refused, told
+from ..observability.logs import get_log
 from ..resp.reply import OK
 from ..state.digest import digest_hex
-from ..storage.errors import WalFailed
-from ..storage.manifest import SnapshotInfo
-from ..storage.snapshot import temporary_path
+from ..storage.errors import StorageError, WalFailed
+from ..storage.manifest import CleanStop, SnapshotInfo, read_manifest
+from ..storage.snapshot import snapshot_path, temporary_path
 from ..storage.store import Store
-from .children import ChildFailed, Children
+from .children import Children
 from .group_commit import GroupCommit
+from .history.retention import Plan, Wanted, plan
 from .node import Node
 from .snapshot_child import digest_arguments, snapshot_arguments
 
 T = TypeVar("T")
+log = get_log("snapshot")
 
 IN_PROGRESS = "ERR Background save already in progress"
 
@@ -47,6 +51,9 @@ class Checkpoint:
         self.count = 0
         self.progress = 0.0
         self.throttle_bytes = 0  # per second; 0: none
+        self.wanted = Wanted()  # what is kept for restores
+        self.needed_from: list[Callable[[], int | None]] = []  # first sequence of the log that others still need
+        self.shortened = False  # the window is shorter than asked for, because of its size
         newest = store.manifest.newest
         self.sequence = newest.sequence if newest else 0
         self.last_save_unix = (newest.timestamp_ms if newest else store.manifest.created_ms) // 1000
@@ -57,13 +64,20 @@ class Checkpoint:
         self._children = children
         self._readers = 0  # children that read the directory now: nothing is deleted under them
         self._stale = False  # a snapshot has been published since files were last deleted
+        self._files = asyncio.Lock()  # whoever writes the manifest or deletes files is alone with that
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_end: Callable[[bool, str], None] = _unheard
+        self.on_shortened: Callable[[str], None] = log.warning
 
     @property
     def changes_since(self) -> int:
         """Entries behind the newest snapshot."""
         return self._node.applied - self.sequence
+
+    @property
+    def readers(self) -> int:
+        """How many children read the directory now, one that makes a snapshot among them."""
+        return self._readers
 
     @property
     def log_bytes_since(self) -> int:
@@ -83,10 +97,32 @@ class Checkpoint:
         self._begin(self._run(ended))
         return ended
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # one that nobody refers to may be collected before it ends
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def retention(self) -> Plan:
+        """What stays as of now."""
+        return self._plan(self._store.manifest.snapshots)
+
+    async def tidy(self) -> None:
+        """Let go of what the window has left behind. Raises IoFailed."""
+        if self._files.locked() or self._readers or self._node.failure is not None:
+            return
+        found, store = self.retention(), self._store
+        sealed = store.wal.segments()[:-1]
+        if found.snapshots == store.manifest.snapshots and not (sealed and sealed[0].last <= found.prune_to):
+            return
+        # A task of its own: whoever is cancelled while waiting for it must not let others at the files before its end.
+        await asyncio.shield(self._begin(self._let_go()))
+
+    async def _let_go(self) -> None:
+        async with self._files:
+            await asyncio.get_running_loop().run_in_executor(None, self._store.retain, self._kept)
+            self._stale = True
+        await self._prune()
 
     async def cancel(self) -> None:
         """For the end of the server: stop snapshot and comparison and wait until their processes are gone."""
@@ -104,16 +140,18 @@ class Checkpoint:
     async def reading(self) -> AsyncIterator[int]:
         """Seal the log; the sequence at which it ends. Until the end of the block no file goes that a child may read.
 
-        Raises DiskFull or WalFailed when the log cannot be sealed, IoFailed when old files cannot be deleted.
+        Raises DiskFull or WalFailed when the log cannot be sealed.
         """
         self._readers += 1
         try:
             yield await self._between(self._seal)
         finally:
             self._readers -= 1
-            if self._stale and not self._readers:
-                self._stale = False
-                await asyncio.get_running_loop().run_in_executor(None, self._store.prune)
+            try:
+                await self._prune()
+            except Refused as failure:  # what has been done here is done, and nobody may be told otherwise
+                self._stale = True  # the next one tries again
+                log.warning(f"old snapshots and segments could not be deleted: {failure}")
 
     async def _compare(self, ended: Later) -> None:
         def seal_and_digest() -> tuple[int, str]:
@@ -130,7 +168,7 @@ class Checkpoint:
             text = f"ERR the state in memory ({live}) differs from the one on disk ({found})"
             reply = OK if found == live else CommandError(text)
         except Exception as failure:
-            reply = CommandError(f"ERR the state could not be rebuilt: {_told(failure)}")
+            reply = CommandError(f"ERR the state could not be rebuilt: {told(failure)}")
         finally:
             ended.resolve(reply)
 
@@ -141,7 +179,7 @@ class Checkpoint:
                 await self._make(sequence)
             reply = OK
         except Exception as failure:
-            reply = CommandError(f"ERR snapshot failed: {_told(failure)}")
+            reply = CommandError(f"ERR snapshot failed: {told(failure)}")
         finally:
             self.last_ok = reply is OK
             self.last_error = "" if reply is OK else reply.text
@@ -173,12 +211,52 @@ class Checkpoint:
             # Its room may be what the log needs; and failures could come again and again.
             await loop.run_in_executor(None, self._remove, temporary_path(store.root, sequence))
             raise
-        # Files are made durable off the loop; while that runs nobody else touches the manifest.
-        await loop.run_in_executor(None, store.publish_snapshot, info)
-        self._stale = True
+        async with self._files:  # they are made durable off the loop
+            try:
+                await loop.run_in_executor(None, lambda: store.publish_snapshot(info, keep=self._kept))
+            except Exception:
+                await loop.run_in_executor(None, self._take_back, info)
+                raise
+            self._stale = True
+
+    async def _prune(self) -> None:
+        """Delete what is not needed any more, if there is such and nobody reads."""
+        async with self._files:
+            if self._stale and not self._readers:
+                prune_to = self.retention().prune_to
+                await asyncio.get_running_loop().run_in_executor(None, self._store.prune, prune_to)
+                self._stale = False
+
+    def _kept(self, snapshots: tuple[SnapshotInfo, ...]) -> tuple[SnapshotInfo, ...]:
+        """Those of the snapshots that the manifest goes on naming. Called on a thread."""
+        found = self._plan(snapshots)
+        if found.shortened and not self.shortened:
+            seconds = found.window_ms(self._clock.wall_ms()) // 1000
+            self.on_shortened(
+                f"pitr-size-max does not allow the whole pitr-window: any moment of the last {seconds} s can be "
+                f"restored instead of {self.wanted.window_ms // 1000} s; set a larger pitr-size-max to keep more"
+            )
+        self.shortened = found.shortened
+        return found.snapshots
+
+    def _plan(self, snapshots: tuple[SnapshotInfo, ...]) -> Plan:
+        store = self._store
+        return plan(
+            snapshots, store.wal.segments(), self.wanted, self._clock.wall_ms(), store.manifest.created_ms,
+            [need() for need in self.needed_from],
+        )  # fmt: skip
 
     def _progressed(self, message: dict[str, Any]) -> None:
         self.progress = message.get("progress", self.progress)
+
+    def _take_back(self, info: SnapshotInfo) -> None:
+        """Remove a snapshot that could not be published, for the same reason; not if a manifest names it."""
+        store = self._store
+        with contextlib.suppress(StorageError):
+            manifest = read_manifest(store.disk, store.root)
+            if manifest is not None and info not in manifest.snapshots:
+                self._remove(temporary_path(store.root, info.sequence))
+                self._remove(snapshot_path(store.root, info.sequence))
 
     def _remove(self, path: str) -> None:
         with contextlib.suppress(OSError):  # the failure that led here is what matters
@@ -190,11 +268,26 @@ class Checkpoint:
         self._node.wal.rotate()
         return self._node.wal.last
 
+    async def renew_log(self) -> None:
+        """Go on in a new segment, with a new key, also if nothing has been written since the last one."""
+        await self._between(lambda: self._node.wal.rotate(empty_too=True))
+
+    async def seal_log(self) -> CleanStop:
+        """Seal the log; where it ended at that moment, as a manifest says it."""
+
+        def seal_and_look() -> CleanStop:
+            sequence, wal = self._seal(), self._node.wal
+            return CleanStop(sequence, wal.tag.hex(), wal.timestamp_ms)
+
+        return await self._between(seal_and_look)
+
     async def _between(self, job: Callable[[], T]) -> T:
         """Run a job when no batch is in flight; what it returns."""
         ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def run() -> None:
+            if ended.done():
+                return  # whoever asked has been cancelled; an error raised here would stop the log
             try:
                 ended.set_result(job())
             except Exception as failure:
@@ -205,11 +298,6 @@ class Checkpoint:
 
         self._commit.between_batches(run)
         return await ended
-
-
-def _told(failure: Exception) -> str:
-    """What was foreseen says itself what it is."""
-    return str(failure) if isinstance(failure, Refused | OSError | ChildFailed) else repr(failure)
 
 
 def _nothing(message: dict[str, Any]) -> None:

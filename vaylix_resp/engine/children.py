@@ -13,10 +13,12 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from ..errors import Refused
+
 MESSAGE_BYTES_MAX: Final = 64 * 1024  # of one line that a child prints
 
 
-class ChildFailed(Exception):
+class ChildFailed(Refused):
     """A child ended without a result; the text is its last line."""
 
 
@@ -37,9 +39,11 @@ class Children:
 
     async def run(
         self, arguments: list[str], on_message: Callable[[dict[str, Any]], None],
-        on_bytes: Callable[[dict[str, Any], bytes], Any] | None = None,
+        on_bytes: Callable[[dict[str, Any], bytes], Any] | None = None, request: bytes = b"",
     ) -> dict[str, Any]:  # fmt: skip
         """Run a child to its end; the last message. Raises ChildFailed.
+
+        `request` follows the secret in a line of its own: what no process list may show either, such as a key's name.
 
         A message with "bytes": n is followed by n raw bytes, for `on_bytes`; the child is not read while that (a
         coroutine function) is awaited, so it cannot get far ahead.
@@ -56,7 +60,7 @@ class Children:
         message: dict[str, Any] = {}
         self._processes.add(process)
         try:
-            process.stdin.write(self._secret())
+            process.stdin.write(self._secret() + (b"\n" + request if request else b""))
             process.stdin.close()
             async for line in process.stdout:
                 message = json.loads(line)
@@ -70,6 +74,7 @@ class Children:
         finally:
             if process.returncode is None:
                 process.terminate()  # whoever listened has failed: nobody wants the rest
+                await process.wait()
             self._processes.discard(process)
         text = (await errors).decode("utf-8", "replace").strip().splitlines()
         if code != 0:

@@ -223,7 +223,12 @@ class Node:
             self._fail(batch, CommandError(MISCONF_FULL))
             return
         self.log_failed(str(cause))
-        self._fail(batch, CommandError(INDETERMINATE))
+        if cause.definite:
+            self.raft.withdraw()
+            assert self.refusal is not None
+            self._fail(batch, self.refusal)
+        else:
+            self._fail(batch, CommandError(INDETERMINATE))
         self.halt_if_asked()
 
     def log_failed(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What happens by the clock: rates, expiry, idle clients, freed memory, snapshots by size and by `save`.
+"""What happens by the clock: rates, expiry, idle clients, freed memory, snapshots by size, age and `save`.
 
 Promise: no single turn takes longer than about a millisecond, however many keys or clients there are; what is more
 waits for the next turn. Not here: the log's own upkeep (`engine.maintenance`).
@@ -11,7 +11,7 @@ import gc
 from typing import Final
 
 from ..engine.checkpoint import Checkpoint
-from ..errors import CommandError
+from ..errors import CommandError, Refused
 from ..observability.logs import get_log
 from .shared import Shared
 
@@ -20,6 +20,7 @@ log = get_log("server")
 PERIOD_S: Final = 0.1
 SECOND: Final = 10  # turns
 COLLECT: Final = 100  # turns between collections of cyclic garbage among young objects
+TIDY: Final = 60 * SECOND  # the window of pitr-window moves on without new snapshots, too
 CLIENTS_PER_TURN: Final = 1000
 RELEASES_PER_TURN: Final = 20
 
@@ -46,6 +47,9 @@ class Housekeeping:
             if self._turn % SECOND == 0:
                 self._limit_output()
                 self._snapshot_if_due()
+                self._shared.publications.tidy()
+            if self._turn % TIDY == 0:
+                await self._tidy()
             if self._turn % COLLECT == 0:
                 gc.collect(1)
 
@@ -86,13 +90,14 @@ class Housekeeping:
             client.kill()
 
     def _snapshot_if_due(self) -> None:
-        """By the size of the log since the last one, or by `save <seconds> <changes>`."""
+        """By the size of the log since the last one, by its age, or by `save <seconds> <changes>`."""
         checkpoint, settings, node = self._checkpoint, self._shared.settings, self._shared.node
         if checkpoint.running or node.failure is not None or not checkpoint.changes_since:
             return
         age_s = self._shared.clock.wall_ms() // 1000 - checkpoint.last_save_unix
         if not (
             0 < settings.snapshot_log_size <= checkpoint.log_bytes_since
+            or 0 < settings.snapshot_interval <= age_s
             or any(
                 age_s >= point.seconds and checkpoint.changes_since >= point.changes for point in settings.save
             )
@@ -103,3 +108,9 @@ class Housekeeping:
         started = checkpoint.start()
         if isinstance(started, CommandError):
             log.warning(f"no snapshot: {started.text}")
+
+    async def _tidy(self) -> None:
+        try:
+            await self._checkpoint.tidy()
+        except Refused as failure:  # the files stay for now: no harm but to the room on the disk
+            log.warning(f"old snapshots and segments could not be deleted: {failure}")

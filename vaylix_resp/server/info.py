@@ -15,7 +15,7 @@ from ..commands.memory import figures
 from ..commands.ports import Server
 from ..identity import MODE, REDIS_VERSION, SERVER_NAME, VAYLIX_VERSION
 from ..observability.metrics import percentile_usec
-from .info_storage import persistence, raft
+from .info_storage import encryption, persistence, raft
 
 Field = tuple[str, Any]
 DAY_S: Final = 86_400
@@ -268,6 +268,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {
     "clients": ("Clients", _clients),
     "memory": ("Memory", _memory),
     "persistence": ("Persistence", persistence),
+    "encryption": ("Encryption", encryption),
     "stats": ("Stats", _stats),
     "replication": ("Replication", _replication),
     "raft": ("Raft", raft),

@@ -65,6 +65,45 @@ def persistence(server: Server) -> Iterable[Field]:
     yield "snapshot_in_progress", int(checkpoint.running)
     yield "snapshot_progress", f"{checkpoint.progress if checkpoint.running else 0:.2f}"
     yield "snapshot_last_error", checkpoint.last_error
+    yield from _time_travel(server)
+    yield from _copies(server)
+
+
+def _time_travel(server: Server) -> Iterable[Field]:
+    """How far back FLASHBACK and `vaylix pitr restore` reach, and what that costs in bytes."""
+    checkpoint, history = server.checkpoint, server.history
+    found, now_ms = checkpoint.retention(), server.clock.wall_ms()
+    yield "pitr_window_seconds", checkpoint.wanted.window_ms // 1000
+    yield "pitr_window_effective_seconds", found.window_ms(now_ms) // 1000
+    yield "pitr_window_shortened", int(found.shortened)
+    yield "pitr_oldest_sequence", found.base
+    yield "pitr_oldest_timestamp_ms", found.base_ms
+    yield "pitr_snapshots", len(found.snapshots)
+    yield "pitr_extra_bytes", found.extra_bytes
+    yield "flashback_in_progress", int(history.running)
+    yield "flashback_count", history.count
+    yield "flashback_last_error", history.last_error
+
+
+def _copies(server: Server) -> Iterable[Field]:
+    """The online backup, and how far archive-command has come."""
+    archive = server.archive
+    pending = archive.pending()
+    yield "backup_in_progress", int(server.online_backup.in_progress)
+    yield "logical_backup_in_progress", int(bool(server.backups.running))
+    yield "logical_backup_progress", f"{server.backups.progress if server.backups.running else 0:.2f}"
+    yield "logical_backup_last_error", server.backups.last_error
+    yield "logical_backups", server.backups.count
+    yield "archive_enabled", int(archive.enabled)
+    yield "archive_sequence", archive.sequence
+    yield "archived_count", archive.archived_count
+    yield "archive_failed_count", archive.failed_count
+    yield "archive_last_ok_time", archive.last_ok_time
+    yield "archive_last_failed_time", archive.last_failed_time
+    yield "archive_last_file", archive.last_file
+    yield "archive_pending_files", len(pending)
+    yield "archive_pending_bytes", sum(item.size for item in pending)
+    yield "archive_last_error", archive.last_error
 
 
 def _log(server: Server) -> Iterable[Field]:
@@ -83,6 +122,11 @@ def _log(server: Server) -> Iterable[Field]:
     yield "log_fsync_usec_avg", fsync.total_us // max(fsync.count, 1)
     yield "log_fsync_usec_max", fsync.max_us
     yield "log_fsync_usec_last", fsync.last_us
+
+
+def encryption(server: Server) -> Iterable[Field]:
+    """Whether what is written is sealed, and the state of the keyring; never a key."""
+    yield from server.keyring.info()
 
 
 def raft(server: Server) -> Iterable[Field]:

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ..commands.glob import Matcher, matcher
 from ..commands.ports import Client
 from ..commands.spec import CommandSpec
 from ..config_values import EVENTS_ALL
 from ..errors import CommandError
+from ..glob import Matcher, matcher
 from ..limits import KIB, SUBSCRIPTION_BYTES_MAX
 from ..resp.writer import bulk
 from .clients import Clients, is_subscriber

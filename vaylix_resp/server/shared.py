@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ from ..commands.spec import CommandSpec
 from ..config import Settings
 from ..engine.checkpoint import Checkpoint
 from ..engine.node import Node
+from ..engine.publication import Publications
 from ..errors import CommandError
 from ..observability.latency import LatencyMonitor
 from ..observability.logs import get_log
@@ -80,6 +82,7 @@ class Shared:
         self.config_file = settings.config_file
         self.expirer = Expirer(self)
         self.rng = random.Random()
+        self.publications = Publications(self.propose, _new_publication, list(self.machine.world.staged))
         self.observed = False  # every request takes the long way: somebody watches, or a pause is on
         self.parked: dict[Execution, None] = {}  # whose backlog waits for `release_parked`, longest first
         self.on_shutdown: Callable[[bool | None, bool, bool], Reply] = _not_running
@@ -291,14 +294,20 @@ class Shared:
                 self.release_parked()
 
     def collect(self) -> bool:
-        """Free another slice of flushed databases; True while there is more."""
-        trash = self.machine.world.trash
+        """Free another slice of what was flushed, index another one of what was published; True while there is more."""
+        world = self.machine.world
+        trash = world.trash
         if trash and trash[0].release(RELEASE_KEYS):
             trash.pop(0)
-        return bool(trash)
+        return not world.settle(SETTLE_KEYS) or bool(trash)
 
 
 RELEASE_KEYS: Final = 2000  # freed in one go: about half a millisecond
+SETTLE_KEYS: Final = 500  # indexed in one go: about as long
+
+
+def _new_publication() -> bytes:
+    return secrets.token_hex(8).encode()
 
 
 def _not_running(save: bool | None, now: bool, force: bool) -> Any:

@@ -9,13 +9,17 @@ from vaylix_resp.commands.operations import (
     IN,
     NOOP,
     OPERATIONS,
+    UnknownOperation,
     expiry,
     in_database,
+    publish,
+    stage,
     transaction,
+    unstage,
 )  # fmt: skip
 from vaylix_resp.commands.registry import apply_table
 from vaylix_resp.engine import entries
-from vaylix_resp.errors import CommandError
+from vaylix_resp.errors import CommandError, Halt
 from vaylix_resp.resp.reply import NULL_ARRAY, OK
 from vaylix_resp.state.machine import StateMachine
 
@@ -72,6 +76,13 @@ def test_expiry():
     assert expiry(3, [b"a", b"b"]) == (EXPIRE, b"3", b"a", b"b")
 
 
+def test_staging():
+    rows = [(b"a", b"1", None, 0), (b"b", b"2", NOW, 7)]
+    assert stage(b"id", 3, rows) == (b"@stage", b"id", b"3", b"a", b"1", b"", b"", b"b", b"2", b"%d" % NOW, b"7")
+    assert publish(b"id", "merge") == (b"@publish", b"id", b"merge")
+    assert unstage(b"id") == (b"@unstage", b"id")
+
+
 def test_no_client_can_name_an_operation():
     for name in OPERATIONS:
         assert name.startswith(b"@") and name.decode() not in apply_table()
@@ -106,6 +117,53 @@ def test_what_is_refused_inside_stops_nothing(machine):
     assert text(reply) == ["OK", "ERR value is not an integer or out of range", "ERR syntax error", "OK"]
     assert set(contents(machine)) == {(0, b"a"), (0, b"c")}
     assert all(one.__traceback__ is None for one in reply if isinstance(one, CommandError))
+
+
+class Broken:
+    """A machine one of whose handlers has a bug; what it was told of it."""
+
+    def __init__(self, failure):
+        def fail(tx, argv):
+            tx.put(b"half", b"done")
+            raise failure
+
+        self.machine = StateMachine(apply_table() | {b"GETDEL": fail}, 16, rng=Random(1))
+        self.told = []
+        self.machine.on_bug = lambda name, bug: self.told.append((name, bug))
+        self.machine.begin_batch(NOW, 1)
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError(), KeyError(b"GETDEL"), KeyError(b"unheard"), Exception()], ids=repr)
+def test_a_bug_inside_a_block_is_that_request_s_alone(failure):
+    """The others are executed, as they would be one by one: every replica does the same."""
+    broken = Broken(failure)
+    block = [(0, (b"SET", b"a", b"1")), (3, (b"GETDEL", b"a")), (0, (b"INCR", b"a")), (0, (b"GETDEL", b"a"))]
+    reply = apply(broken.machine, *transaction([], block))
+    assert [reply[0], reply[2]] == [OK, 2] and len(reply) == 4
+    assert all(one.code == "ERR" and "internal error" in one.text for one in (reply[1], reply[3]))
+    assert broken.told == [(b"GETDEL", failure)] * 2
+    assert contents(broken.machine) == {(0, b"a"): b"2", (0, b"half"): b"done", (3, b"half"): b"done"}
+    alone = apply(broken.machine, b"GETDEL", b"a")
+    assert alone.text == reply[1].text
+
+
+@pytest.mark.parametrize("words", [in_database(1, (b"GETDEL", b"a")), transaction([], [(1, (b"GETDEL", b"a"))])])
+def test_lack_of_memory_inside_is_not_hidden(words):
+    with pytest.raises(Halt, match="out of memory"):
+        apply(Broken(MemoryError()).machine, *words)
+
+
+@pytest.mark.parametrize(
+    "words", [in_database(1, (b"NOSUCH", b"a")), transaction([], [(0, (b"SET", b"a", b"1")), (1, (b"NOSUCH",))])]
+)
+def test_a_request_that_this_version_does_not_know_is_told_by_its_name(words):
+    """Not as a bug of the handler: recovery refuses the one and goes on after the other."""
+    machine = StateMachine(apply_table(), 16, rng=Random(1))
+    told = []
+    machine.on_bug = lambda name, bug: told.append(bug)
+    apply(machine, *words)
+    (unknown,) = told
+    assert isinstance(unknown, UnknownOperation) and unknown.name == b"NOSUCH"
 
 
 def test_an_empty_block(machine):
@@ -166,6 +224,32 @@ def test_expire_in_its_database(machine):
     assert (2, b"a") in contents(machine)
     apply(machine, *expiry(2, [b"a"]))
     assert contents(machine) == {}
+
+
+def test_staged_keys_become_live_by_one_entry(machine):
+    apply(machine, *stage(b"id", 1, [(b"a", b"", None, 0), (b"\r\n", b"\x00", NOW + 9, 4_294_967_295)]))
+    apply(machine, *stage(b"id", 2, [(b"a", b"2", NOW + 50, 1)]))
+    assert contents(machine) == {} and machine.applied == 2
+    assert apply(machine, *publish(b"id", "merge")) == 3
+    assert contents(machine) == {(1, b"a"): b"", (1, b"\r\n"): b"\x00", (2, b"a"): b"2"}
+    first, second = machine.world.views[1], machine.world.views[2]
+    assert (first.expiry(b"a"), first.flags(b"a")) == (None, 0)
+    assert (first.expiry(b"\r\n"), first.flags(b"\r\n")) == (NOW + 9, 4_294_967_295)
+    assert (second.expiry(b"a"), second.flags(b"a")) == (NOW + 50, 1)
+    assert {version(machine, b"a", 1), version(machine, b"\r\n", 1), version(machine, b"a", 2)} == {3}
+
+
+def test_staged_keys_may_be_all_there_is(machine):
+    apply(machine, b"SET", b"a", b"1")
+    apply(machine, *stage(b"id", 1, [(b"b", b"2", None, 0)]))
+    assert apply(machine, *publish(b"id", "replace")) == 1 and contents(machine) == {(1, b"b"): b"2"}
+
+
+def test_staged_keys_can_be_thrown_away(machine):
+    apply(machine, *stage(b"id", 1, [(b"b", b"2", None, 0)]))
+    for _ in range(2):
+        assert apply(machine, *unstage(b"id")) is OK
+    assert apply(machine, *publish(b"id", "merge")) == 0 and contents(machine) == {}
 
 
 def test_noop(machine):

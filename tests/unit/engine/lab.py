@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from vaylix_resp.commands.operations import in_database
 from vaylix_resp.engine import boot
@@ -16,6 +17,7 @@ from vaylix_resp.errors import CommandError
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.storage.disk import Disk
 from vaylix_resp.storage.errors import DiskFull, WalFailed
+from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.store import Store
 from vaylix_resp.storage.wal import WalConfig
 
@@ -79,14 +81,16 @@ class Lab:
 
     def __init__(
         self, disk: Disk | None = None, *, clock: Clock | None = None, databases: int = 4, root: str = ROOT,
-        config: WalConfig = SMALL, term: bool = True, exit_on_io_error: bool = False,
+        config: WalConfig = SMALL, term: bool = True, exit_on_io_error: bool = False, keys: Keys | None = None,
     ) -> None:  # fmt: skip
         self.sim = disk if isinstance(disk, SimDisk) else SimDisk()
         self.disk: Disk = disk or self.sim
         self.clock = clock or Clock()
         self.databases, self.root, self.config = databases, root, config
+        self.keys: Keys = keys or MemoryKeys()
         self.store = Store.open(
-            self.disk, root, new_store_id=STORE_ID, now_ms=self.clock.ms, config=config
+            self.disk, root, new_store_id=STORE_ID, now_ms=self.clock.ms, open_keys=lambda manifest: self.keys,
+            config=config,
         )  # fmt: skip
         self.machine = boot.new_machine(databases)
         self.warnings = boot.recover(self.store, self.machine)
@@ -138,7 +142,8 @@ class Lab:
             self.store.abandon()
             self.sim.kill()
         options: dict[str, object] = {
-            "clock": self.clock, "databases": self.databases, "root": self.root, "config": self.config, **changes,
+            "clock": self.clock, "databases": self.databases, "root": self.root, "config": self.config,
+            "keys": self.keys, **changes,
         }  # fmt: skip
         return Lab(self.disk, **options)  # type: ignore[arg-type]
 

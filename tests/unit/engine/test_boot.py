@@ -17,6 +17,7 @@ from vaylix_resp.resp.reply import OK
 from vaylix_resp.state import image
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.storage.errors import Corrupt, DiskFull, StorageError, WalFailed
+from vaylix_resp.storage.sealing import CLEAR, Keys
 from vaylix_resp.storage.snapshot import SnapshotWriter, temporary_path
 from vaylix_resp.storage.store import Store
 
@@ -28,7 +29,7 @@ def silent(fraction: float) -> None:
 def snapshot(lab: Lab) -> None:
     """As the checkpoint does, with the child's half in this process."""
     lab.store.wal.rotate()
-    info = make_snapshot(lab.disk, lab.root, lab.store.wal.last, lab.databases, silent)
+    info = make_snapshot(lab.disk, lab.root, lab.keys, lab.store.wal.last, lab.databases, silent)
     lab.store.publish_snapshot(info)
     lab.store.prune()
 
@@ -76,9 +77,10 @@ def test_a_term_whose_first_entry_was_not_written_has_not_begun() -> None:
     assert lab.restart().store.wal.term == 2
 
 
+@pytest.mark.parametrize("keys", [None, CLEAR], ids=["sealed", "clear"])
 @pytest.mark.parametrize("clean", [False, True])
-def test_log_alone_or_snapshot_and_log_are_the_same_state(clean: bool) -> None:
-    plain, with_snapshots = Lab(), Lab()
+def test_log_alone_or_snapshot_and_log_are_the_same_state(clean: bool, keys: Keys | None) -> None:
+    plain, with_snapshots = Lab(keys=keys), Lab(keys=keys)
     for lab in (plain, with_snapshots):
         some_of_everything(lab)
         if lab is with_snapshots:
@@ -175,7 +177,7 @@ def test_the_child_agrees_about_the_databases() -> None:
     lab = lab.restart(databases=16)
     lab.write("SET j 1", db=12)
     lab.store.wal.rotate()
-    machine, _, _ = rebuild(lab.disk, ROOT, lab.store.wal.last, 16, silent)
+    machine, _, _ = rebuild(lab.disk, ROOT, lab.keys, lab.store.wal.last, 16, silent)
     assert digest_hex(machine) == lab.digest()
     assert machine.world.views[12].exists(b"j") and machine.world.views[0].exists(b"k")
 
@@ -212,10 +214,12 @@ def test_an_operation_of_a_newer_version_is_refused_not_skipped(operation: tuple
 
 
 def rebuild_all(lab: Lab) -> None:
-    store = Store.open(lab.sim.kill(), ROOT, new_store_id=STORE_ID, now_ms=1, config=SMALL)
+    store = Store.open(
+        lab.sim.kill(), ROOT, new_store_id=STORE_ID, now_ms=1, open_keys=lambda manifest: lab.keys, config=SMALL
+    )
     recovered = store.recover(None)
     recovered.wal.rotate()
-    rebuild(lab.disk, ROOT, recovered.wal.last, lab.databases, silent)
+    rebuild(lab.disk, ROOT, lab.keys, recovered.wal.last, lab.databases, silent)
 
 
 def test_a_request_that_fails_in_its_replay_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,10 +251,10 @@ def test_a_snapshot_that_is_not_of_its_sequence() -> None:
     lab = Lab()
     lab.write("SET k 1")
     lab.store.wal.rotate()
-    machine, term, tag = rebuild(lab.disk, ROOT, lab.store.wal.last, 4, silent)
+    machine, term, tag = rebuild(lab.disk, ROOT, lab.keys, lab.store.wal.last, 4, silent)
     machine.applied -= 1
     writer = SnapshotWriter(
-        lab.disk, temporary_path(ROOT, lab.store.wal.last), store_id=STORE_ID, sequence=lab.store.wal.last,
+        lab.disk, temporary_path(ROOT, lab.store.wal.last), lab.keys, store_id=STORE_ID, sequence=lab.store.wal.last,
         tag=tag, term=term, timestamp_ms=machine.time_ms,
     )  # fmt: skip
     for kind, obj in image.dump(machine):

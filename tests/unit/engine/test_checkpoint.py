@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.unit.engine.lab import Client, Clock, Lab, op
+from tests.unit.engine.lab import START_MS, Client, Clock, Lab, op
 from tests.unit.engine.test_boot import some_of_everything
 from vaylix_resp.commands.ports import Later
 from vaylix_resp.engine.checkpoint import IN_PROGRESS, Checkpoint
 from vaylix_resp.engine.children import Children
 from vaylix_resp.engine.group_commit import GroupCommit
+from vaylix_resp.engine.keys import ServerKeys
 from vaylix_resp.engine.node import Run
 from vaylix_resp.errors import EX_IO, CommandError, Halt
 from vaylix_resp.resp.reply import OK
+from vaylix_resp.security.master_key import choose
 from vaylix_resp.storage.disk import RealDisk
 from vaylix_resp.storage.errors import IoFailed, WalFailed
 
@@ -28,12 +30,14 @@ class Office:
     """A lab on a real disk with a group commit and a checkpoint, inside the running event loop."""
 
     def __init__(self, root: Path, mode: str = "inline", **options: Any) -> None:
-        self.lab = Lab(RealDisk(), root=str(root), **options)
+        disk = RealDisk()
+        opened = ServerKeys(disk, str(root), choose(str(root)), encryption=True, now_ms=START_MS)
+        self.lab = Lab(disk, root=str(root), keys=opened(None), **options)
         self.halts: list[Halt] = []
         self.commit = GroupCommit(self.lab.node, asyncio.get_running_loop(), self.halts.append)
         self.commit.mode = mode
         self.checkpoint = Checkpoint(
-            self.lab.store, self.lab.node, self.commit, self.lab.clock, self.lab.databases, Children()
+            self.lab.store, self.lab.node, self.commit, self.lab.clock, self.lab.databases, Children(opened.secret)
         )  # fmt: skip
         self.ends: list[tuple[bool, str]] = []
         self.checkpoint.on_end = lambda ok, error: self.ends.append((ok, error))
@@ -229,6 +233,46 @@ async def test_a_half_written_file_of_a_killed_child_goes(tmp_path: Path) -> Non
     await office.close()
 
 
+async def test_a_snapshot_that_cannot_be_published_gives_its_room_back(tmp_path: Path) -> None:
+    """The disk is full by now, for the manifest as well: what holds the room must not stay until the next start."""
+    office = Office(tmp_path)
+    await office.write("SET k 1")
+    disk = office.lab.store.disk
+    real = disk.replace_file
+
+    def full(path: str, data: bytes) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    disk.replace_file = full  # type: ignore[method-assign]
+    reply = await office.save()
+    assert isinstance(reply, CommandError) and "No space" in reply.text
+    assert office.files() == []
+    disk.replace_file = real  # type: ignore[method-assign]
+    await office.write("SET k 2")
+    assert await office.save() is OK and len(office.files()) == 1
+    live = office.lab.digest()
+    assert (await office.close()).digest() == live
+
+
+async def test_a_published_snapshot_stays_if_nobody_can_say_for_how_long(tmp_path: Path) -> None:
+    """The manifest that names it is there, but the disk has not confirmed it."""
+    office = Office(tmp_path)
+    await office.write("SET k 1")
+    disk = office.lab.store.disk
+    real = disk.replace_file
+
+    def unsure(path: str, data: bytes) -> None:
+        real(path, data)
+        raise OSError(5, "Input/output error", path)
+
+    disk.replace_file = unsure  # type: ignore[method-assign]
+    assert isinstance(await office.save(), CommandError)
+    assert len(office.files()) == 1
+    disk.replace_file = real  # type: ignore[method-assign]
+    live = office.lab.digest()
+    assert (await office.close()).digest() == live
+
+
 def answers_nothing(office: Office) -> None:
     async def child(arguments: list[str], *listeners: Any) -> dict[str, Any]:
         return {"progress": 0.5}
@@ -261,6 +305,27 @@ async def test_whatever_goes_wrong_is_not_ok(fault: Callable[[Office], None], tm
     await office.write("SET k 2")
     live = office.lab.digest()
     assert (await office.close()).digest() == live
+
+
+async def test_a_snapshot_that_is_published_is_no_failure_when_old_files_cannot_be_deleted(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    await office.write("SET k 1")
+    assert await office.save() is OK
+    prune, refusals = office.lab.store.prune, [IoFailed("wal", OSError(5, "Input/output error"))]
+
+    def refuse_once(up_to: int | None = None) -> int:
+        if refusals:
+            raise refusals.pop()
+        return prune(up_to)
+
+    office.lab.store.prune = refuse_once  # type: ignore[method-assign]
+    await office.write("SET k 2")
+    assert await office.save() is OK and refusals == []
+    assert len(office.files()) == 2 and len(office.segments()) == 1
+    async with office.checkpoint.reading():
+        pass
+    assert len(office.files()) == 1 and office.segments() == []
+    await office.close()
 
 
 async def test_a_stopped_log_is_not_snapshotted(tmp_path: Path) -> None:
@@ -363,9 +428,11 @@ async def test_a_comparison_and_a_snapshot_wait_for_each_other(tmp_path: Path) -
 async def test_the_end_of_the_server_ends_both(tmp_path: Path) -> None:
     office = Office(tmp_path)
     comparison, snapshot = office.checkpoint.rebuild_and_compare(), office.checkpoint.start()
-    process = await until_the_child_runs(office)
+    while len(office.checkpoint._children._processes) < 2:
+        await asyncio.sleep(0.001)
+    processes = [*office.checkpoint._children._processes]
     await office.checkpoint.cancel()
-    assert process.returncode is not None and not office.checkpoint._children._processes
+    assert all(process.returncode is not None for process in processes) and not office.checkpoint._children._processes
     for later in (comparison, snapshot):
         assert isinstance(await reply_of(later), CommandError)
     await office.close(clean=True)
@@ -383,4 +450,19 @@ async def test_progress_is_what_the_child_last_said(tmp_path: Path, monkeypatch:
         await asyncio.sleep(0.01)
     assert await reply_of(later) is OK
     assert all(0 <= value <= 1 for value in seen) and 0.0 in seen
+    await office.close()
+
+
+async def test_who_is_cancelled_before_the_log_is_sealed_harms_nobody(tmp_path: Path) -> None:
+    """A stop cancels the archiver, and BACKUP ABORT its START: the batch in flight may end only after that."""
+    office = Office(tmp_path)
+    await office.write("SET k 1")
+    for ask in (office.checkpoint.seal_log, office.checkpoint.renew_log, office.checkpoint.reading().__aenter__):
+        waiting = asyncio.ensure_future(ask())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await office.write("SET k 2")
+        assert office.halts == [] and office.segments() == []
     await office.close()

@@ -81,7 +81,7 @@ def test_a_batch_as_it_stands_in_the_log() -> None:
     lab.write("SET k 1")
     lab.write("SET k 2", "SET k 3")
     lab.store.wal.rotate()
-    noop, first, second = read_batches(lab.disk, lab.root, lab.store.manifest, 0)
+    noop, first, second = read_batches(lab.disk, lab.root, lab.store.manifest, lab.keys, 0)
     assert (noop.first, noop.count, noop.term) == (1, 1, 1)
     assert (first.first, first.count, first.term, first.timestamp_ms, first.committed) == (2, 1, 1, START_MS, 1)
     assert (second.first, second.count, second.term, second.timestamp_ms, second.committed) == (3, 2, 1, START_MS, 2)
@@ -188,7 +188,7 @@ def test_a_write_that_fails_half_way(kind: str, part: float) -> None:
     lab = Lab()
     lab.write("SET k 1")
     lab.sim.faults[lab.sim.calls + 1] = Fault(kind, part)
-    lab.write(f"SET k {'2' * 3000}")
+    lab.write(f"SET k {'2' * 2000}")
     assert lab.told[-1] == ("c", "failed", "MISCONF" if kind == "enospc" else "INDETERMINATE")
     lab.sim.faults.clear()
     again = lab.restart(term=False)
@@ -251,6 +251,19 @@ def test_what_is_indeterminate_is_there_as_a_whole_or_not_at_all() -> None:
         assert (again.get("k"), again.get("j")) in {(b"1", None), (b"2", b"2")}
         seen.add(again.get("k"))
     assert seen == {b"1", b"2"}
+
+
+def test_a_failure_before_anything_was_written_is_a_definite_answer() -> None:
+    """The batch needs a new segment, and none can be made: no restart can bring the batch back."""
+    lab = Lab()
+    lab.write("SET k 1", f"SET filler {'x' * 3000}")
+    lab.sim.faults[lab.sim.calls + 1] = Fault("eio")
+    before = lab.digest()
+    lab.write(f"SET k {'2' * 3000}")
+    assert lab.told[-1] == ("c", "failed", "MISCONF") and lab.digest() == before
+    assert lab.node.failure is not None and lab.node.last_sequence == lab.node.applied
+    assert lab.write("SET j 1") == ["MISCONF"]
+    assert lab.restart(term=False).digest() == before
 
 
 def test_on_io_error_exit_answers_first() -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from vaylix_resp.config import Settings
 from vaylix_resp.engine import boot, entries
@@ -29,6 +30,7 @@ from vaylix_resp.storage.wal import WalConfig
 
 START_MS = 1_700_000_000_000
 ROOT = "data"
+KEYS = MemoryKeys()
 CONFIG = WalConfig(segment_bytes=1 << 16, first_segment_bytes=1 << 14, spares=0)
 
 Line = str | tuple[bytes | str | int, ...]
@@ -206,7 +208,9 @@ class Stage:
         self.shared.report_bug = self._bug  # type: ignore[method-assign]
 
     def _start(self, disk: SimDisk) -> tuple[Store, Node]:
-        store = Store.open(disk, ROOT, new_store_id=bytes(range(16)), now_ms=self.clock.ms, config=CONFIG)
+        store = Store.open(
+            disk, ROOT, new_store_id=bytes(range(16)), now_ms=self.clock.ms, open_keys=lambda manifest: KEYS, config=CONFIG
+        )
         machine = boot.new_machine(self.databases)
         assert boot.recover(store, machine) == []
         node = Node(store.wal, machine, self.clock, Random(7))
@@ -312,7 +316,9 @@ class Stage:
 
     def replayed(self) -> str:
         disk = self.disk.copy()
-        store = Store.open(disk, ROOT, new_store_id=bytes(16), now_ms=self.clock.ms, config=CONFIG)
+        store = Store.open(
+            disk, ROOT, new_store_id=bytes(16), now_ms=self.clock.ms, open_keys=lambda manifest: KEYS, config=CONFIG
+        )
         machine = boot.new_machine(self.databases)
         boot.recover(store, machine)
         return digest_hex(machine)

@@ -11,6 +11,7 @@ from vaylix_resp.errors import CommandError
 from vaylix_resp.limits import MIB
 from vaylix_resp.server import housekeeping as module
 from vaylix_resp.server.housekeeping import CLIENTS_PER_TURN, SECOND, Housekeeping
+from vaylix_resp.storage.errors import IoFailed
 
 
 class FakeCheckpoint:
@@ -22,10 +23,17 @@ class FakeCheckpoint:
         self.last_save_unix = stage.clock.wall_ms() // 1000
         self.started = 0
         self.refusal = None
+        self.tidied = 0
+        self.problem = None
 
     def start(self):
         self.started += 1
         return self.refusal
+
+    async def tidy(self):
+        self.tidied += 1
+        if self.problem is not None:
+            raise self.problem
 
 
 @pytest.fixture
@@ -133,19 +141,21 @@ def test_the_largest_output_goes_first(stage):
 
 
 @pytest.mark.parametrize(
-    "changes, log_bytes, age_s, save, started",
+    "changes, log_bytes, age_s, save, interval, started",
     [
-        (0, 100 * MIB, 9999, [(1, 1)], 0),  # nothing to write
-        (1, 10 * MIB, 0, [], 1),  # the log has grown
-        (1, 10 * MIB - 1, 9999, [], 0),
-        (9, 0, 60, [(60, 10)], 0),
-        (10, 0, 59, [(60, 10)], 0),
-        (10, 0, 60, [(60, 10)], 1),
-        (10, 0, 61, [(3600, 1), (60, 10)], 1),
+        (0, 100 * MIB, 9999, [(1, 1)], 1, 0),  # nothing to write
+        (1, 10 * MIB, 0, [], 0, 1),  # the log has grown
+        (1, 10 * MIB - 1, 9999, [], 0, 0),
+        (9, 0, 60, [(60, 10)], 0, 0),
+        (10, 0, 59, [(60, 10)], 0, 0),
+        (10, 0, 60, [(60, 10)], 0, 1),
+        (10, 0, 61, [(3600, 1), (60, 10)], 0, 1),
+        (1, 0, 3599, [], 3600, 0),
+        (1, 0, 3600, [], 3600, 1),  # the last one is old
     ],
 )
-def test_when_a_snapshot_is_due(stage, changes, log_bytes, age_s, save, started):
-    stage.settings.snapshot_log_size = 10 * MIB
+def test_when_a_snapshot_is_due(stage, changes, log_bytes, age_s, save, interval, started):
+    stage.settings.snapshot_log_size, stage.settings.snapshot_interval = 10 * MIB, interval
     stage.settings.save = tuple(SavePoint(*point) for point in save)
     checkpoint = stage.checkpoint
     checkpoint.changes_since, checkpoint.log_bytes_since = changes, log_bytes
@@ -179,6 +189,14 @@ def test_a_refused_snapshot_is_no_reason_to_stop(stage):
     stage.keeper._snapshot_if_due()
     stage.keeper._snapshot_if_due()
     assert stage.checkpoint.started == 2
+
+
+def test_the_window_is_tidied_up_once_a_minute(stage, monkeypatch):
+    turns(stage, 119 * SECOND, monkeypatch)
+    assert stage.checkpoint.tidied == 1
+    stage.checkpoint.problem = IoFailed("snapshots", OSError(5, "Input/output error"))
+    turns(stage, 2 * SECOND, monkeypatch)
+    assert stage.checkpoint.tidied == 2, "old files that cannot be deleted are no reason to stop"
 
 
 def test_no_snapshot_of_a_failed_log(stage):

@@ -58,7 +58,7 @@ def test_every_line_is_a_title_a_field_or_blank(server):
         assert re.fullmatch(r"|# [A-Z]\w+|[a-zA-Z][\w.|-]*:[^\r\n]*", line), line
 
 
-DEFAULT = ["Server", "Clients", "Memory", "Persistence", "Stats", "Replication", "Raft", "CPU", "Modules",
+DEFAULT = ["Server", "Clients", "Memory", "Persistence", "Encryption", "Stats", "Replication", "Raft", "CPU", "Modules",
            "Errorstats", "Cluster", "Keyspace"]  # fmt: skip
 EVERYTHING = [title for title, _ in SECTIONS.values()]
 
@@ -146,6 +146,26 @@ def test_a_running_snapshot(server):
     assert (found["current_fork_perc"], found["snapshot_progress"]) == ("25.00", "0.25")
 
 
+def test_how_far_back_one_can_go(server):
+    found = fields(server, "persistence")
+    assert (found["pitr_window_seconds"], found["pitr_window_effective_seconds"]) == ("3600", "600")
+    assert (found["pitr_oldest_sequence"], found["pitr_oldest_timestamp_ms"]) == ("5", "400000")
+    assert (found["pitr_window_shortened"], found["pitr_extra_bytes"], found["pitr_snapshots"]) == ("1", "123", "0")
+    assert (found["flashback_in_progress"], found["flashback_count"], found["flashback_last_error"]) == ("0", "2", "")
+
+
+def test_how_far_the_archive_has_come(server):
+    found = fields(server, "persistence")
+    assert {name: value for name, value in found.items() if name.startswith("archive")} == {
+        "archive_enabled": "1", "archive_sequence": "6", "archived_count": "5", "archive_failed_count": "1",
+        "archive_last_ok_time": "1001", "archive_last_failed_time": "1000", "archive_last_file": "a.wal",
+        "archive_pending_files": "1", "archive_pending_bytes": "4096", "archive_last_error": "b.wal: no",
+    }  # fmt: skip
+    assert found["backup_in_progress"] == "0"
+    server.online_backup.in_progress = True
+    assert fields(server, "persistence")["backup_in_progress"] == "1"
+
+
 def test_a_failed_snapshot(server):
     checkpoint = server.checkpoint
     checkpoint.last_ok, checkpoint.last_error, checkpoint.last_duration_s = False, "ERR snapshot failed: EIO", 3.7
@@ -229,3 +249,7 @@ def test_keyspace(server):
 def test_refused_connections_wherever_they_were_counted(server):
     server.clients.rejected, server.stats.rejected_connections = 2, 3
     assert fields(server, "stats")["rejected_connections"] == "5"
+
+
+def test_encryption_says_what_the_keyring_says(server):
+    assert fields(server, "encryption") == {"encryption": "on", "keyring_active_key": "3"}

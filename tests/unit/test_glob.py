@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given, settings
 
-from vaylix_resp.commands import glob
+from vaylix_resp import glob
 from vaylix_resp.errors import CommandError
 
 BYTES = st.sampled_from(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from ..errors import CommandError
+from .errors import CommandError
 
 PATTERN_BYTES_MAX: Final = 4096  # compiling costs up to 25 us a byte (classes) and is not interrupted
 CACHED_PATTERNS: Final = 512
