@@ -22,6 +22,8 @@ from tests.e2e.tools import SERVER_IS_REDIS, missing, require, strace_prefix, va
 pytestmark = pytest.mark.skipif(SERVER_IS_REDIS, reason="the errors are ours; redis-server exits instead")
 
 GOOD_SYNCS = 60  # per thread of the server, start-up included
+# Small segments: making a spare ahead of need takes a few fsyncs, so that the one that fails is a batch's.
+SMALL_SEGMENTS = ("--wal-segment-size", "64kb")
 WRITES_MAX = 5000
 DISK_MIB = 48
 SEGMENT_KIB = 512
@@ -57,7 +59,7 @@ def assert_all_there(wire: Wire, keys: list[bytes]) -> None:
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_a_failed_fsync_is_final(error: str) -> None:
     prefix = inject(f"error={error}:when={GOOD_SYNCS}+", "fdatasync,fsync")
-    with vaylix(prefix=prefix) as server:
+    with vaylix(*SMALL_SEGMENTS, prefix=prefix) as server:
         wire = Wire(server.port)
         done, unsure, reply = set_until_error(wire, "a")
         assert reply.startswith(b"-INDETERMINATE "), reply
@@ -84,7 +86,7 @@ def restart_without_tracer(server: Server) -> None:
 
 def test_every_writer_of_the_failed_batch_gets_indeterminate() -> None:
     """Many connections in one batch: none of them may be told OK, none a plain error."""
-    with vaylix(prefix=inject(f"error=EIO:when={GOOD_SYNCS}+", "fdatasync,fsync")) as server:
+    with vaylix(*SMALL_SEGMENTS, prefix=inject(f"error=EIO:when={GOOD_SYNCS}+", "fdatasync,fsync")) as server:
         wires = [Wire(server.port) for _ in range(20)]
         acknowledged: list[bytes] = []
         for number in range(WRITES_MAX):
@@ -105,7 +107,7 @@ def test_every_writer_of_the_failed_batch_gets_indeterminate() -> None:
 
 
 def test_a_transaction_meets_a_failed_fsync_as_a_whole() -> None:
-    with vaylix(prefix=inject(f"error=EIO:when={GOOD_SYNCS}+", "fdatasync,fsync")) as server:
+    with vaylix(*SMALL_SEGMENTS, prefix=inject(f"error=EIO:when={GOOD_SYNCS}+", "fdatasync,fsync")) as server:
         wire = Wire(server.port)
         reply, number = b"*", 0
         while reply.startswith(b"*"):
