@@ -156,7 +156,7 @@ class Story:
                 self._sync(world)
             case 5 if rng.random() < 0.2:
                 wal.settle()
-            case 6 if rng.random() < 0.3:
+            case 6:
                 self._fill(world)
             case _:
                 self._append(world)
