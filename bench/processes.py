@@ -34,6 +34,8 @@ US_COMMAND_VARIABLE = "SERVER_UNDER_TEST"  # how to start us: a command line wit
 US_COMMAND_DEFAULT = "{python} -m vaylix_resp serve --port {port} --dir {dir}"
 REDIS_COMMAND = (
     "redis-server --bind 127.0.0.1 --port {port} --dir {dir} --appendonly yes --appendfsync always --save ''"
+    # Else it may rewrite its log at any moment: no BGSAVE then, and a "start from the log" would be one from a base.
+    " --auto-aof-rewrite-percentage 0"
 )
 
 

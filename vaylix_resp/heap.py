@@ -13,7 +13,7 @@ import ctypes
 from .limits import MIB
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's mallopt(3)
-KEPT_BYTES_MAX = 64 * MIB  # freed memory at the top of the heap that stays with the process
+KEPT_BYTES_MAX = 16 * MIB  # freed memory at the top of the heap that stays with the process: some batches of usual size
 IN_HEAP_BYTES_MAX = 32 * MIB  # larger buffers come from the system and go back at once; glibc allows no more
 
 
