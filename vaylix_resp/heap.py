@@ -2,7 +2,7 @@
 
 Sealing a batch of a megabyte takes buffers of a megabyte, and glibc's default returns each to the system when it is
 freed: the next one begins with 256 page faults. Measured with batches of 256 KiB: 0.65 ms each by default, 0.10 ms like
-this; of 1 MiB 1.9 and 0.34 ms.
+this; of 1 MiB 1.9 and 0.5 ms.
 Not here: other C libraries, which have no such setting and need none.
 """
 
