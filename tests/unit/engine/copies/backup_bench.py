@@ -72,6 +72,13 @@ class Bench:
     async def save(self) -> Any:
         return await reply_of(self.checkpoint.start())
 
+    async def rest(self) -> None:
+        """Until nothing that the backup has begun is still going on: a failed one deletes its files behind the state."""
+        async with asyncio.timeout(WAIT_S):
+            while self.backup._jobs:
+                self._check_power()
+                await asyncio.sleep(0.001)
+
     async def until(self, *states: str) -> None:
         async with asyncio.timeout(WAIT_S):
             while self.backup.state not in states:

@@ -381,6 +381,7 @@ def test_a_disk_that_refuses_fails_the_backup_and_nothing_else(call, path, state
         if state == "failed":
             assert bench.backup.state == "failed"
             assert "Input/output error" in bench.backup.error
+            await bench.rest()
             assert files_below(sim, COPY) == {}
         else:
             assert "could not be sealed" in await bench.ask("seal")
