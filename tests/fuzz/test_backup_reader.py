@@ -6,12 +6,11 @@ In CI a few thousand inputs; `python -m tests.fuzz.test_backup_reader --seed N -
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
 from hashlib import sha256
 from random import Random
 
+from tests.fuzz.runner import main
 from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from tests.unit.storage.backups import ROWS, make
@@ -124,18 +123,5 @@ def test_mutated_backups() -> None:
         check(Random(seed))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns() // 1000)
-    parser.add_argument("--inputs", type=int, default=1_000_000)
-    options = parser.parse_args()
-    for seed in range(options.seed, options.seed + options.inputs):
-        try:
-            check(Random(seed))
-        except BaseException:
-            print(f"seed {seed}")
-            raise
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, check)

@@ -5,10 +5,9 @@ In CI a few thousand inputs; `python -m tests.fuzz.test_resp_reader --seed N --i
 
 from __future__ import annotations
 
-import argparse
-import time
 from random import Random
 
+from tests.fuzz.runner import main
 from tests.unit.resp.test_reader import ERRORS, SMUGGLED, WHOLE
 from tests.unit.resp.twin import cut, pack, quick_read, slow_read
 
@@ -58,18 +57,5 @@ def test_mutated_requests() -> None:
         check(Random(seed))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns() // 1000)
-    parser.add_argument("--inputs", type=int, default=1_000_000)
-    options = parser.parse_args()
-    for seed in range(options.seed, options.seed + options.inputs):
-        try:
-            check(Random(seed))
-        except BaseException:
-            print(f"seed {seed}")
-            raise
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, check)
