@@ -25,7 +25,7 @@ from ..storage.errors import StorageError, WalFailed
 from ..storage.manifest import CleanStop, SnapshotInfo, read_manifest
 from ..storage.snapshot import snapshot_path, temporary_path
 from ..storage.store import Store
-from .children import Children
+from .children import Children, unwatched
 from .group_commit import GroupCommit
 from .history.retention import Plan, Wanted, plan
 from .node import Node
@@ -162,7 +162,7 @@ class Checkpoint:
             async with self.reading():
                 sequence, live = await self._between(seal_and_digest)
                 message = await self._children.run(
-                    digest_arguments(self._store.root, sequence, self._databases), _nothing
+                    digest_arguments(self._store.root, sequence, self._databases), unwatched
                 )
             found = message["digest"]
             text = f"ERR the state in memory ({live}) differs from the one on disk ({found})"
@@ -298,10 +298,6 @@ class Checkpoint:
 
         self._commit.between_batches(run)
         return await ended
-
-
-def _nothing(message: dict[str, Any]) -> None:
-    """Nobody watches a comparison."""
 
 
 def _unheard(ok: bool, error: str) -> None:

@@ -22,6 +22,10 @@ class ChildFailed(Refused):
     """A child ended without a result; the text is its last line."""
 
 
+def unwatched(message: dict[str, Any]) -> None:
+    """For `run`, when nobody wants to know how far the child is."""
+
+
 class Children:
     """All children of one server. `secret` is what each gets as its standard input."""
 

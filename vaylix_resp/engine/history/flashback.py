@@ -21,7 +21,7 @@ from ...commands.ports import Later
 from ...errors import CommandError, told
 from ...observability.logs import get_log
 from ..checkpoint import Checkpoint
-from ..children import Children
+from ..children import Children, unwatched
 from ..publication import Publications
 from .history_child import arguments_for
 
@@ -140,7 +140,7 @@ class Flashback:
         request |= {"now_ms": now_ms, "sequence": point.sequence, "timestamp_ms": point.timestamp_ms}
         async with self._checkpoint.reading() as last:
             end = await self._children.run(
-                arguments_for(self._root, last), _progressed, take, request=json.dumps(request).encode()
+                arguments_for(self._root, last), unwatched, take, request=json.dumps(request).encode()
             )
         if "refused" in end:
             raise CommandError(f"ERR {end['refused']}")
@@ -149,7 +149,3 @@ class Flashback:
 
 def _text(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
-
-
-def _progressed(message: dict[str, Any]) -> None:
-    """Nobody watches the progress of a FLASHBACK."""
