@@ -69,6 +69,22 @@ DIFFERENCES: dict[str, Difference] = {
     "hello": Difference(
         Kind.TOLERANCE, ("hello",), "the fields are compared; id is our own, version is that of the server"
     ),
+    "auth-in-transaction": Difference(
+        Kind.DIFFERENT,
+        ("auth",),
+        "inside MULTI an error, unless these credentials have been verified before: verifying takes a while",
+    ),
+    "acl-getuser": Difference(
+        Kind.MORE, ("acl|getuser",), "databases, roles and expireat stand among the fields; passwords are Argon2id"
+    ),
+    "acl-setuser": Difference(
+        Kind.MORE,
+        ("acl|setuser",),
+        "role=, resetroles, db=, expireat=, persist; refused if nobody could change users any more, or inside MULTI",
+    ),
+    "acl-in-transaction": Difference(
+        Kind.DIFFERENT, ("acl|deluser", "acl|load", "acl|save"), "an error inside MULTI: the reply has to be waited for"
+    ),
     "lolwut": Difference(Kind.DIFFERENT, ("lolwut",), "text of our own"),
     "memory": Difference(
         Kind.DIFFERENT,

@@ -103,6 +103,10 @@ def idle_time_untracked(_argv: Argv, redis: Value, us: Value) -> bool:
     return redis.kind == ":" and us.is_error and us.items.startswith(b"ERR Idle time is not tracked")
 
 
+def password_unverified(_argv: Argv, redis: Value, us: Value) -> bool:
+    return redis.is_error and us.is_error and us.items.startswith(b"ERR A transaction cannot wait")
+
+
 def encoding_by_value(_argv: Argv, redis: Value, us: Value) -> bool:
     return (redis.items, us.items) in ((b"raw", b"int"), (b"raw", b"embstr"), (b"embstr", b"int"))
 
@@ -133,6 +137,7 @@ RULES: tuple[Rule, ...] = (
     Rule("client|id", "client-identity", same_shape),
     Rule("client|info", "client-identity", same_fields),
     Rule("client|list", "client-identity", same_fields),
+    Rule("auth", "auth-in-transaction", password_unverified),
     Rule("hello", "hello", same_hello),
     Rule("lolwut", "lolwut", same_shape),
     Rule("memory|usage", "memory", same_shape),

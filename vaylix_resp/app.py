@@ -29,6 +29,7 @@ from .engine.children import Children
 from .engine.copies.archiver import Archiver
 from .engine.copies.backups import Backups
 from .engine.copies.online_backup import OnlineBackup
+from .engine.founding import found
 from .engine.group_commit import GroupCommit
 from .engine.history.flashback import Flashback
 from .engine.history.retention import Wanted
@@ -36,13 +37,17 @@ from .engine.keyring import KeyringKeeper
 from .engine.keys import ServerKeys
 from .engine.maintenance import LogKeeper
 from .engine.node import Node
-from .errors import EX_IO, EX_OK, CommandError, Halt
+from .engine.password_pool import Threads
+from .errors import EX_CONFIG, EX_IO, EX_OK, CommandError, Halt
 from .observability import logs
 from .resp.reply import Reply
 from .security.master_key import VARIABLE, of_settings
+from .security.tls import Keeper, Options
+from .server.entrance import cost_of, policy_of, read_file
 from .server.housekeeping import Housekeeping
 from .server.listener import Listener, display
 from .server.shared import Shared
+from .server.tls_door import Door
 from .storage.disk import Disk, RealDisk
 from .storage.errors import DiskFull, StorageError, WalFailed
 from .storage.store import Store
@@ -77,12 +82,15 @@ class App:
         self.clock = clock
         self._stop: asyncio.Future[int] | None = None
         self._keys: ServerKeys | None = None
+        self._door: Door | None = None  # with tls-port, from the moment it is open
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         self._stop = stop = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._request_stop, EX_OK)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        certificates = Keeper(Options.of(self.settings), self.clock) if self.settings.tls_port else None
         store, node = self._boot()
         assert self._keys is not None
         commit = GroupCommit(node, loop, self._halt)
@@ -92,7 +100,8 @@ class App:
         self.settings.subscribe("snapshot-throttle", lambda rate: setattr(checkpoint, "throttle_bytes", rate))
         self._want_history(checkpoint)
         keeper = LogKeeper(node, loop)
-        shared = Shared(self.settings, self.clock, node, secrets.token_hex(20))
+        threads = Threads(loop.call_soon_threadsafe)
+        shared = Shared(self.settings, self.clock, node, secrets.token_hex(20), threads)
         shared.checkpoint = checkpoint
         shared.keyring = KeyringKeeper(store.keys, self._keys.source, store, checkpoint, self.clock)
         shared.history = Flashback(store.root, checkpoint, children, self.clock, shared.publications)
@@ -104,9 +113,12 @@ class App:
         shared.on_shutdown = self._shutdown_command(checkpoint)
         node.on_failure = self._log_failed
         housekeeping = Housekeeping(shared, checkpoint)
-        listener = Listener(shared)
+        listener = Listener(shared, certificates)
         await listener.open()
-        jobs = (keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run)
+        jobs = [keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run]
+        if listener.door is not None:
+            jobs.append(listener.door.run)
+            self._door = listener.door
         tasks = [loop.create_task(job()) for job in jobs]
         for task in tasks:
             task.add_done_callback(self._task_ended)
@@ -155,6 +167,7 @@ class App:
         settings.subscribe("appendfsync", lambda mode: setattr(node, "appendfsync", mode))
         try:
             boot.open_term(node)
+            self._found(node)
         except (DiskFull, WalFailed) as failure:
             raise Halt(EX_IO, f"the log cannot be written: {failure}") from failure
         keys = sum(len(db.items) for db in machine.world.databases)
@@ -162,6 +175,24 @@ class App:
             f"recovered {keys} keys up to sequence {machine.applied} in {self.clock.now() - began:.3f} s", dir=root
         )
         return store, node
+
+    def _found(self, node: Node) -> None:
+        """Users of the configuration, where the data directory has none yet."""
+        settings = self.settings
+        lines = [f"{kind} {line}" for kind in ("role", "user") for line in getattr(settings, kind)]
+        content, where = [line.encode("utf-8", "surrogateescape") for line in lines], "the configuration's user line "
+        if settings.aclfile:
+            try:
+                content, where = read_file(settings.aclfile).split(b"\n"), f"{settings.aclfile}:"
+            except OSError as problem:
+                text = f"{settings.aclfile}: {problem.strerror or problem}; create the file, or remove aclfile"
+                raise Halt(EX_CONFIG, text) from problem
+        notice = found(
+            node, content, where, settings.requirepass, policy=policy_of(settings), cost=cost_of(settings)
+        )
+        if notice:
+            log.notice(notice)
+        settings.user = settings.role = ()  # they may hold passwords, and have served
 
     def _open_store(self, disk: Disk, root: str) -> Store:
         settings, now_ms = self.settings, self.clock.wall_ms()
@@ -192,11 +223,20 @@ class App:
 
     def _ready(self, store: Store, node: Node) -> None:
         settings = self.settings
-        where = " and ".join(display(host, settings.port) for host in settings.bind)
+        doors = [(settings.port, "")] * bool(settings.port) + [(settings.tls_port, " (TLS)")] * bool(settings.tls_port)
+        where = " and ".join(f"{display(host, port)}{how}" for port, how in doors for host in settings.bind)
+        cli = f"-p {settings.port}" if settings.port else f"--tls -p {settings.tls_port}"
         log.notice(
-            f"Vaylix RESP {identity.VAYLIX_VERSION} is ready on {where}; data in {store.root}, "
-            f"appendfsync {settings.appendfsync}, term {node.term}; connect with: redis-cli -p {settings.port}"
+            f"Vaylix RESP {identity.VAYLIX_VERSION} is ready on {where or settings.unixsocket}; data in {store.root}, "
+            f"appendfsync {settings.appendfsync}, term {node.term}; connect with: redis-cli {cli}"
         )
+
+    def _hang_up(self) -> None:
+        """SIGHUP, also from a terminal that closes, which is no reason to stop."""
+        if self._door is not None:
+            self._door.reload("SIGHUP")
+        else:
+            log.notice("SIGHUP is ignored: there is no tls-port whose certificates it could reload")
 
     # Stopping.
 
@@ -260,6 +300,7 @@ class App:
         while not commit.idle:
             await asyncio.sleep(0.001)
         commit.close()
+        shared.entrance.close()
         for client in shared.clients:
             if client.waiting is not None:  # for something that will not happen any more, or for this stop
                 client.kill()
@@ -282,7 +323,7 @@ def _raise_file_limit(settings: Settings) -> None:
     """One descriptor per client and some more; lowers `maxclients` (and says so) where the system does not allow it."""
     import resource
 
-    wanted = settings.maxclients + RESERVED_FILES
+    wanted = settings.maxclients + RESERVED_FILES + (settings.tls_handshakes_max if settings.tls_port else 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted:
         return

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -21,17 +20,17 @@ from typing import Any, Final, NoReturn
 
 from vaylix_resp import __version__, heap
 from vaylix_resp.config import ConfigError, Settings, load
-from vaylix_resp.directives import DIRECTIVES, GROUPS, Directive
+from vaylix_resp.directive import Directive
+from vaylix_resp.directives import DIRECTIVES, GROUPS
 from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_IO, EX_OK, EX_USAGE, Halt
 
-EX_UNHEALTHY = 1
 CHILD_NICENESS = 10  # a snapshot can wait; the server's fsync cannot
-REPLY_BYTES_MAX = 4096  # more than any answer to PING or AUTH
 
 # Groups of offline verbs: module `tools.<name>` is imported when its group is asked for, its `register` adds the verbs.
 _GROUPS: Final = {
     "backup": "make, check and restore logical backups without a server",
     "pitr": "look into the past of a data directory, build a new one from any moment of it",
+    "tls": "make certificates to try TLS with",
     "storage": "check, read, migrate and repair a data directory",
 }
 
@@ -156,11 +155,8 @@ def _parser(asked: str) -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     check.add_argument("--json", action="store_true", help="print every directive with its value and source as JSON")
     health = add("healthcheck", "ask a running server for PONG; exit code 0 or 1",
                  "vaylix healthcheck --host 127.0.0.1 --port 6379")  # fmt: skip
-    health.add_argument("file", nargs="?", metavar="FILE", help="the server's configuration, for address and password")
-    health.add_argument("--host", help="address (default: the first of bind)")
-    health.add_argument("--port", type=int, help="TCP port (default: the directive port)")
-    health.add_argument("--wait", type=float, default=3.0, metavar="SECONDS", help="how long to wait (default: 3)")
-    health.set_defaults(run=_healthcheck)
+    if asked == "healthcheck":
+        import_module("vaylix_resp.tools.healthcheck").options(health)
     version = add("version", "print the version", "vaylix version --json")
     version.add_argument("--json", action="store_true", help="as JSON")
     version.set_defaults(run=_version)
@@ -223,6 +219,11 @@ def _check_config(words: list[str]) -> int:
     from vaylix_resp.security.master_key import of_settings
 
     of_settings(settings, settings.dir)  # two sources are refused
+    if settings.tls_port:
+        from vaylix_resp.clock import SystemClock
+        from vaylix_resp.security.tls import Keeper, Options
+
+        settings.warnings += Keeper(Options.of(settings), SystemClock()).material.warnings
     rows = []
     for directive in DIRECTIVES.values():
         value = settings.rendered(directive.name)
@@ -244,62 +245,6 @@ def _check_config(words: list[str]) -> int:
 
 def _visible(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _healthcheck(arguments: argparse.Namespace) -> int:
-    settings = load(arguments.file, (), os.environ)
-    if arguments.host or arguments.port or settings.port:
-        address = arguments.host or _reachable(settings.bind)
-        port = arguments.port or settings.port
-        where = f"{address}:{port}"
-    else:
-        address, port, where = settings.unixsocket, 0, settings.unixsocket
-    try:
-        problem = _ping(address, port, settings.requirepass, arguments.wait)
-    except (OSError, OverflowError) as error:
-        problem = str(getattr(error, "strerror", None) or error)
-    if problem:
-        return _complain(f"{where}: not healthy: {problem}", EX_UNHEALTHY)
-    print(f"{where}: healthy")
-    return EX_OK
-
-
-def _reachable(bind: Sequence[str]) -> str:
-    """An address at which a server bound to `bind` answers from here."""
-    first = bind[0].removeprefix("-") if bind else "127.0.0.1"
-    return {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "::*": "::1"}.get(first, first)
-
-
-def _ping(address: str, port: int, password: str, wait_s: float) -> str:
-    """What is wrong with the server, or "". Raises OSError when it cannot be reached in time."""
-    if port:
-        connection = socket.create_connection((address, port), wait_s)
-    else:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(wait_s)
-    with connection:
-        if not port:
-            connection.connect(address)
-        secret = password.encode("utf-8", "surrogateescape")
-        if secret:
-            connection.sendall(b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n" % (len(secret), secret))
-            answer = _line(connection)
-            if answer != "+OK":
-                return answer or "closed the connection"
-        connection.sendall(b"*1\r\n$4\r\nPING\r\n")
-        answer = _line(connection)
-        return "" if answer == "+PONG" else answer or "closed the connection"
-
-
-def _line(connection: socket.socket) -> str:
-    """One line of an answer, without its end; "" when the other side closed."""
-    line = bytearray()
-    while not line.endswith(b"\r\n") and len(line) < REPLY_BYTES_MAX:
-        byte = connection.recv(1)
-        if not byte:
-            return ""
-        line += byte
-    return line.decode("utf-8", "backslashreplace").strip()
 
 
 def _version(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,9 @@ from typing import Any
 from vaylix_resp import config_text
 from vaylix_resp.config_text import ConfigError, Item, ReadText, read_file
 from vaylix_resp.config_values import BadValue, OutputLimit, OutputLimits, SavePoint
-from vaylix_resp.directives import ALIASES, DIRECTIVES, IGNORED, REFUSED, Directive, Table
+from vaylix_resp.directive import Directive
+from vaylix_resp.directives import ALIASES, DIRECTIVES, Table
+from vaylix_resp.directives_redis import IGNORED, REFUSED
 from vaylix_resp.errors import CommandError, printable
 
 __all__ = ["ConfigError", "OutputLimit", "OutputLimits", "SavePoint", "Settings", "load"]
@@ -165,14 +167,22 @@ class Settings(Table):
 
     def check(self) -> None:
         """What no directive can see alone. Raises ConfigError."""
-        if (self.port == 0 or not self.bind) and not self.unixsocket:
-            raise ConfigError("nowhere to listen: port is 0 or bind is empty; set port and bind, or unixsocket")
+        if ((self.port == 0 and self.tls_port == 0) or not self.bind) and not self.unixsocket:
+            raise ConfigError(
+                "nowhere to listen: port and tls-port are 0 or bind is empty; set one of them and bind, or unixsocket"
+            )
+        if self.port and self.port == self.tls_port:
+            raise ConfigError(f"port and tls-port are both {self.port}; give TLS a port of its own, or set port 0")
         where = self.sources.get("master-key", ENVIRONMENT)
         if self.master_key and not where.startswith(ENVIRONMENT):
             seen = "ps shows it to everybody" if where == COMMAND_LINE else "copies of this file would carry it along"
             raise ConfigError(
                 f"{where}: master-key: {seen}; put it into a file of mode 0600 for master-key-file, or into "
                 "VAYLIX_MASTER_KEY"
+            )
+        if self.aclfile and (self.user or self.role):
+            raise ConfigError(
+                "users stand in the configuration and in aclfile: keep one of the two; move the lines into the file"
             )
         if self.maxmemory:
             self.warnings.append("maxmemory is shown to tools but not enforced: no key is evicted, no write refused")

@@ -181,9 +181,10 @@ class OneOf(Single[str]):
     names: tuple[str, ...]
 
     def parse_word(self, word: str) -> str:
-        if word.lower() not in self.names:
-            raise BadValue("argument(s) must be one of the following: " + ", ".join(self.names))
-        return word.lower()
+        for name in self.names:
+            if name.lower() == word.lower():
+                return name
+        raise BadValue("argument(s) must be one of the following: " + ", ".join(self.names))
 
     def describe(self) -> str:
         return ""

@@ -2,24 +2,23 @@
 
 Each is a typed field of `Table`; its name is the field's with dashes. Settings, CONFIG, `--help` and the tests derive
 from it. A directive explains itself by what can be lost or refused.
-Not here: reading sources (`config`); kinds of values (`config_values`); each directive at length (conf/vaylix.conf).
+Not here: reading sources (`config`); a row and its words (`directive`); kinds of values (`config_values`); Redis
+directives that are passed over or refused (`directives_redis`); each directive at length (conf/vaylix.conf).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
 
+from vaylix_resp.config_lines import Lines
 from vaylix_resp.config_values import (
     INT64_MAX,
     Addresses,
-    BadValue,
     Directory,
     FileCommand,
     Integer,
     KeyspaceEvents,
-    Kind,
     Memory,
     OneOf,
     OutputLimit,
@@ -33,69 +32,13 @@ from vaylix_resp.config_values import (
     YesNo,
 )
 from vaylix_resp.config_values import SavePoint as SavePoint  # users of Settings.save need the type
+from vaylix_resp.directive import Directive, setting
 from vaylix_resp.limits import GIB, KIB, MIB, VALUE_BYTES_MAX
 
-T = TypeVar("T")
-
-WORDS_SHOWN_MAX = 128  # characters of a refused value in an error line
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What the table says of one directive beside its name and default."""
-
-    kind: Kind[Any]
-    group: str
-    help: str
-    unit: str = ""
-    locked: str = ""  # "": CONFIG SET may change it; otherwise "immutable" or "protected", as Redis calls it
-    secret: bool = False
-    aliases: tuple[str, ...] = ()
-    only: str = ""  # not empty: the default is the only value, and this says why and what to do instead
-    inert: str = ""  # not empty: any value is accepted with a warning and changes nothing; this says what is true
-
-
-@dataclass(frozen=True, slots=True)
-class Directive:
-    """One row of the table."""
-
-    name: str
-    attribute: str
-    default: Any
-    spec: Spec
-
-    def parse(self, words: tuple[str, ...], base: Any, again: bool) -> Any:
-        """The value of `words`; raises BadValue with Redis's text. `base` and `again` as in Kind.parse."""
-        spec = self.spec
-        if not words:
-            raise BadValue("wrong number of arguments")
-        if spec.inert:
-            return self.default
-        if spec.kind.many and len(words) == 1:
-            words = tuple(words[0].split()) or ("",)
-        value = spec.kind.parse(words, base, again)
-        if spec.only and value != self.default:
-            raise BadValue(spec.only)
-        return value
-
-    def show(self, words: tuple[str, ...]) -> str:
-        """The words for an error line: bounded, on one line, never a secret."""
-        if self.spec.secret:
-            return "(secret)"
-        text = " ".join(words)[:WORDS_SHOWN_MAX]
-        return '"' + "".join(c if c.isprintable() else "?" for c in text) + '"'
-
-
-def setting(kind: Kind[T], default: T, group: str, text: str, **more: Any) -> T:
-    """A row of the table; `more` are fields of Spec. The type checker sees the default."""
-    row: T = field(default=default, metadata={"spec": Spec(kind, group, text, **more)})
-    return row
-
-
-NETWORK, CLIENTS, DURABILITY, SNAPSHOTS = "network", "clients", "durability", "snapshots"
+NETWORK, TLS, CLIENTS, DURABILITY, SNAPSHOTS = "network", "TLS", "clients", "durability", "snapshots"
 ENCRYPTION, RESTORE = "encryption at rest", "time travel and backup"
 DATA, SECURITY, LOGS, PROCESS = "data", "security", "logs and measures", "process"
-GROUPS = (NETWORK, CLIENTS, DURABILITY, ENCRYPTION, SNAPSHOTS, RESTORE, DATA, SECURITY, LOGS, PROCESS)
+GROUPS = (NETWORK, TLS, CLIENTS, DURABILITY, ENCRYPTION, SNAPSHOTS, RESTORE, DATA, SECURITY, LOGS, PROCESS)
 
 _POLICIES = ("volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
              "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction")  # fmt: skip
@@ -119,13 +62,48 @@ class Table:
     unixsocketperm: int = setting(
         Permissions(), 0, NETWORK, "file mode of the Unix socket, octal; 0 leaves it to the umask", **_AT_START
     )
-    tls_port: int = setting(
-        Integer(0, 65535), 0, NETWORK, "TCP port for TLS; only 0 in this version", **_AT_START,
-        only="TLS is not in this version; listen on loopback, or put a TLS proxy in front",
-    )  # fmt: skip
     tcp_backlog: int = setting(Integer(0), 511, NETWORK, "connections the kernel may hold for accept", **_AT_START)
     tcp_keepalive: int = setting(Integer(0), 300, NETWORK, "probe silent connections; 0 = never", unit="seconds")
     timeout: int = setting(Integer(0), 0, NETWORK, "close a client that is idle this long; 0 = never", unit="seconds")
+
+    tls_port: int = setting(
+        Integer(0, 65535), 0, TLS, "TCP port for TLS, beside `port` or (port 0) instead of it; 0 = none", **_AT_START
+    )
+    tls_cert_file: str = setting(Text("a path"), "", TLS, "the server's certificate and what leads to its CA, PEM")
+    tls_key_file: str = setting(Text("a path"), "", TLS, "its key, PEM; empty = in tls-cert-file")
+    tls_key_file_pass: str = setting(Text("a passphrase"), "", TLS, "passphrase of an encrypted key", secret=True)
+    tls_ca_cert_file: str = setting(Text("a path"), "", TLS, "CAs whose certificates clients may show, PEM")
+    tls_ca_cert_dir: str = setting(Text("a path"), "", TLS, "a directory of them, prepared by `openssl rehash`")
+    tls_auth_clients: str = setting(
+        OneOf(("no", "yes", "optional")), "yes", TLS, "must a client show a certificate (mutual TLS)?"
+    )
+    tls_auth_clients_user: str = setting(
+        OneOf(("off", "CN", "URI", "DNS")), "off", TLS,
+        "field of a client's certificate that names its user, who then needs no password",
+    )  # fmt: skip
+    tls_protocols: str = setting(
+        Text("versions between spaces"), "", TLS, "TLSv1.2, TLSv1.3 or both; empty = both. Older ones can be broken"
+    )
+    tls_ciphers: str = setting(Text("an OpenSSL cipher list"), "", TLS, "ciphers of TLS 1.2; empty = OpenSSL's choice")
+    tls_ciphersuites: str = setting(
+        Text("names between colons"), "", TLS, "cipher suites of TLS 1.3; empty = OpenSSL's choice"
+    )
+    tls_prefer_server_ciphers: bool = setting(YesNo(), False, TLS, "choose by our order of ciphers, not the client's")
+    tls_session_caching: bool = setting(YesNo(), True, TLS, "let clients resume a session without a whole handshake")
+    tls_session_cache_size: int = setting(
+        Integer(0), 20480, TLS, "sessions of TLS 1.2 that are kept; 0 = about a million", unit="sessions"
+    )
+    tls_session_cache_timeout: int = setting(Integer(1), 300, TLS, "how long one can be resumed", unit="seconds")
+    tls_auto_reload_interval: int = setting(
+        Integer(0), 5, TLS, "look for changed certificate files this often; 0 = only SIGHUP and CONFIG SET",
+        unit="seconds",
+    )  # fmt: skip
+    tls_handshake_timeout: int = setting(
+        Integer(1, 3600), 10, TLS, "a client whose handshake takes longer is closed", unit="seconds"
+    )
+    tls_handshakes_max: int = setting(
+        Integer(1, 65536), 256, TLS, "clients in a handshake at once; others wait in the kernel's queue"
+    )
 
     maxclients: int = setting(
         Integer(1, (1 << 32) - 1), 10000, CLIENTS, "connections at once; further ones get an error and are closed"
@@ -257,10 +235,50 @@ class Table:
     enable_debug_command: str = setting(
         OneOf(("no", "yes", "local")), "no", SECURITY, "allow DEBUG; local = from this machine only", **_AT_START
     )
-    aclfile: str = setting(
-        Text("a path"), "", SECURITY, "users of Redis ACL; only empty in this version", **_AT_START,
-        only="ACL users are not in this version; use requirepass",
+    password_min_length: int = setting(
+        Integer(0, 1024), 0, SECURITY, "of new passwords; hashes cannot be checked; 0 = any", unit="characters"
+    )
+    password_classes: int = setting(
+        Integer(0, 4), 0, SECURITY, "of lower case, upper case, digits and others, how many a new password must have"
+    )
+    password_history: int = setting(
+        Integer(0, 24), 0, SECURITY, "former passwords of a user that may not come back", unit="passwords"
+    )
+    # The largest memory times the most iterations is the most that a stored password may ask for anyway.
+    password_hash_memory: int = setting(
+        Memory(128 * KIB, 256 * MIB), 64 * MIB, SECURITY,
+        "Argon2id of new passwords: what each guess costs, and each of two verifications here", unit="bytes",
     )  # fmt: skip
+    password_hash_iterations: int = setting(Integer(1, 16), 3, SECURITY, "Argon2id of new passwords: passes")
+    password_hash_lanes: int = setting(
+        Integer(1, 16), 1, SECURITY, "Argon2id of new passwords: parallel parts; above 1 only one is verified at a time"
+    )
+    login_user_limit: int = setting(
+        Integer(0, 100), 10, SECURITY, "failed log-ins within login-window that lock a user; 0 = never"
+    )
+    login_user_lock_max: int = setting(
+        Integer(1), 300, SECURITY, "longest lock of a user; anybody can cause it, so keep it short", unit="seconds"
+    )
+    login_address_limit: int = setting(
+        Integer(0, 100), 20, SECURITY, "failed log-ins within login-window that lock an address; 0 = never"
+    )
+    login_address_lock_max: int = setting(Integer(1), 3600, SECURITY, "longest lock of an address", unit="seconds")
+    login_window: int = setting(Integer(1), 60, SECURITY, "how long a failed log-in counts", unit="seconds")
+    login_lock_time: int = setting(
+        Integer(1), 30, SECURITY, "first lock; each further one takes twice as long, up to the longest", unit="seconds"
+    )
+    aclfile: str = setting(
+        Text("a path"), "", SECURITY, "users of a new data directory; what ACL LOAD and SAVE use", **_AT_START
+    )
+    user: tuple[str, ...] = setting(
+        Lines("a name and its rules, as in ACL LIST"), (), SECURITY, "a user of a new data directory", secret=True,
+        **_AT_START,
+    )  # fmt: skip
+    role: tuple[str, ...] = setting(
+        Lines("a name and its rules, as in ACL LIST"), (), SECURITY, "a role of a new data directory", secret=True,
+        **_AT_START,
+    )  # fmt: skip
+    acllog_max_len: int = setting(Integer(0, INT64_MAX), 128, SECURITY, "entries that ACL LOG keeps", unit="entries")
 
     loglevel: str = setting(
         OneOf(("debug", "verbose", "notice", "warning")), "notice", LOGS, "the least important message that is logged"
@@ -310,38 +328,3 @@ DIRECTIVES: Mapping[str, Directive] = {
     for name in [row.name.replace("_", "-")]
 }
 ALIASES: Mapping[str, str] = {alias: d.name for d in DIRECTIVES.values() for alias in d.spec.aliases}
-
-# Tuning of Redis's own internals. A stock redis.conf names them; they change nothing here and promise nothing, so
-# they are accepted with a warning. CONFIG does not know them.
-IGNORED = frozenset(
-    """
-    acl-pubsub-default acllog-max-len active-defrag-cycle-max active-defrag-cycle-min active-defrag-ignore-bytes
-    active-defrag-max-scan-fields active-defrag-threshold-lower active-defrag-threshold-upper active-expire-effort
-    activedefrag activerehashing aof-load-truncated aof-rewrite-incremental-fsync aof-timestamp-enabled
-    aof-use-rdb-preamble appenddirname appendfilename auto-aof-rewrite-min-size auto-aof-rewrite-percentage
-    busy-reply-threshold crash-log-enabled crash-memcheck-enabled disable-thp dynamic-hz enable-module-command
-    enable-protected-configs hash-max-listpack-entries hash-max-listpack-value hash-max-ziplist-entries
-    hash-max-ziplist-value hll-sparse-max-bytes ignore-warnings io-threads-do-reads jemalloc-bg-thread
-    lazyfree-lazy-eviction lazyfree-lazy-expire lazyfree-lazy-server-del lazyfree-lazy-user-del
-    lazyfree-lazy-user-flush lfu-decay-time lfu-log-factor list-compress-depth list-max-listpack-size
-    list-max-ziplist-size locale-collate lua-time-limit maxmemory-eviction-tenacity maxmemory-samples
-    no-appendfsync-on-rewrite oom-score-adj oom-score-adj-values proc-title-template rdb-del-sync-files
-    rdb-save-incremental-fsync rdbchecksum rdbcompression repl-backlog-size repl-backlog-ttl
-    repl-disable-tcp-nodelay repl-diskless-load repl-diskless-sync repl-diskless-sync-delay
-    repl-diskless-sync-max-replicas repl-diskless-sync-period replica-lazy-flush replica-priority replica-read-only
-    replica-serve-stale-data sanitize-dump-payload set-max-intset-entries set-max-listpack-entries
-    set-max-listpack-value slave-lazy-flush slave-priority slave-read-only slave-serve-stale-data
-    stream-node-max-bytes stream-node-max-entries zset-max-listpack-entries zset-max-listpack-value
-    zset-max-ziplist-entries zset-max-ziplist-value
-    """.split()
-)
-
-# Redis directives that promise something this server does not do: refused, with the way out.
-REFUSED: Mapping[str, str] = {
-    "loadmodule": "modules cannot be loaded; remove the line",
-    "masterauth": "replication is not in this version; remove the line",
-    "rename-command": "commands cannot be renamed; remove the line and protect the port with requirepass",
-    "replicaof": "replication is not in this version; remove the line",
-    "slaveof": "replication is not in this version; remove the line",
-    "user": "ACL users are not in this version; use requirepass",
-}

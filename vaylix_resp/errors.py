@@ -69,6 +69,8 @@ OUT_OF_RANGE = "ERR index out of range"
 NO_AUTH = "NOAUTH Authentication required."
 WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled."  # noqa: S105 - a reply, not a secret
 EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors."
+MAINTENANCE = "MAINTENANCE Writes are refused: {message}. Reads go on; write again when maintenance is over"
+MAINTENANCE_USUAL = "the server is in maintenance mode"
 INDETERMINATE = (
     "INDETERMINATE the log could not be synced: this write may or may not survive a restart; "
     "read it back after the server has been restarted"

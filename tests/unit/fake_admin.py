@@ -89,7 +89,8 @@ class FakeAdmin(FakeServer):
         super().__init__(**settings)
         self.clock.wall_us = lambda: int(self.clock.seconds * 1_000_000)
         self.commands = COMMANDS
-        self.machine = StateMachine(apply_table(), databases, rng=Random(1))
+        self.machine = StateMachine(apply_table(), databases, rng=Random(1), accounts=self.accounts)
+        self.passwords = SimpleNamespace(info=dict)
         self.process = FakeProcess()
         self.slowlog, self.latency = SlowLog(self.settings), LatencyMonitor(self.settings)
         self.run_id, self.started, self.config_file = "ab" * 20, self.clock.now(), None
@@ -106,6 +107,7 @@ class FakeAdmin(FakeServer):
             wal=SimpleNamespace(durable=7, total_bytes=5000, segments=lambda: [1, 2, 3]),
             open=SimpleNamespace(size=11), raft=SimpleNamespace(committed=7),
         )  # fmt: skip
+        self.tls = None
         self.checkpoint = FakeCheckpoint()
         self.checkpoint.rebuild_and_compare = lambda: self.compared
         self.online_backup = SimpleNamespace(in_progress=False)

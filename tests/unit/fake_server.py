@@ -5,23 +5,23 @@ Its cruelty: a client can be set to vanish after a given number of messages, in 
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from vaylix_resp.commands.ports import Later
+from vaylix_resp.commands.registry import CATALOG, new_accounts
 from vaylix_resp.commands.spec import DECLARED
 from vaylix_resp.config import Settings
-from vaylix_resp.errors import CommandError
+from vaylix_resp.errors import WRONG_PASS, CommandError
 from vaylix_resp.observability.metrics import Stats
-from vaylix_resp.resp.reply import NO_REPLY
+from vaylix_resp.resp.reply import NO_REPLY, OK
 from vaylix_resp.resp.writer import encode
+from vaylix_resp.security.acl import text_of
+from vaylix_resp.security.acl_log import AclLog
+from vaylix_resp.security.lockout import Lockout
+from vaylix_resp.security.passwords import Cost, digest_of, matching, seal
 from vaylix_resp.server.clients import Clients
 from vaylix_resp.server.monitor import Monitors
 from vaylix_resp.server.pubsub import Hub
 from vaylix_resp.server.session import Session
 from vaylix_resp.server.tracking import TrackingTable
-
-# Not the registry, which imports every family.
-for family in ("pubsub", "connection", "client", "tracking", "monitor", "strings", "keys"):
-    import_module(f"vaylix_resp.commands.{family}")
 
 
 class FakeClock:
@@ -46,7 +46,25 @@ class FakeServer:
         self.tracking = TrackingTable(self.clients, self.settings)
         self.monitors = Monitors()
         self.stats = Stats()
+        self.catalog, self.accounts = CATALOG, new_accounts()
+        self.acl_log, self.lockout = AclLog(), Lockout()
+        if self.settings.requirepass:
+            secret = self.settings.requirepass.encode("utf-8", "surrogateescape")
+            self.accounts.set_user("default", seal([b"resetpass", b">" + secret], [], cost=Cost(8, 1, 1)))
         self.refreshed = 0
+
+    def verify(self, client, user, password, asked_by):
+        """As the entrance does, at once."""
+        account, later = self.accounts.users.get(text_of(user)), Later()
+        right = account is not None and account.enabled
+        right = right and (account.nopass or matching(account.passwords, digest_of(password)) is not None)
+        if not right:
+            self.stats.acl_access_denied_auth += 1
+        later.resolve(OK if right else CommandError(WRONG_PASS))
+        return later
+
+    def unsettled(self):
+        return None
 
     def refresh(self):
         self.refreshed += 1

@@ -1,10 +1,8 @@
 """The program: exit codes, one line for what was foreseen, help with an example for every subcommand."""
 
 import json
-import socket
 import subprocess
 import sys
-import threading
 import types
 
 import pytest
@@ -179,82 +177,6 @@ def test_check_config_says_what_it_amounts_to_and_hides_secrets(capsys, monkeypa
     assert rows["requirepass"] == {"name": "requirepass", "value": "(secret)", "source": "VAYLIX_REQUIREPASS"}
     assert rows["port"] == {"name": "port", "value": "6379", "source": "default"}
     assert "hush" not in out
-
-
-# ---- healthcheck
-
-
-@pytest.fixture
-def peer():
-    """A server on loopback that answers each request with the next of `answers`; None closes."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    answers, received = [], []
-
-    def serve():
-        connection, _ = listener.accept()
-        with connection:
-            for answer in answers:
-                received.append(connection.recv(4096))
-                if answer is None:
-                    return
-                connection.sendall(answer)
-
-    thread = threading.Thread(target=serve, daemon=True)
-
-    def start(*given):
-        answers.extend(given)
-        thread.start()
-        return listener.getsockname()[1], received
-
-    yield start
-    listener.close()
-    if thread.ident:
-        thread.join(5)
-
-
-@pytest.mark.parametrize(
-    "answer, code, text",
-    [
-        (b"+PONG\r\n", 0, "healthy"),
-        (b"-LOADING Redis is loading the dataset in memory\r\n", 1, "not healthy: -LOADING Redis is loading"),
-        (b"-NOAUTH Authentication required.\r\n", 1, "not healthy: -NOAUTH"),
-        (b"+PO", 1, "not healthy: closed the connection"),
-        (None, 1, "not healthy: closed the connection"),
-        (b"x" * 5000, 1, "not healthy: xxx"),
-    ],
-)
-def test_healthcheck_asks_for_pong(capsys, peer, answer, code, text):
-    port, _ = peer(answer)
-    got, out, err = run(capsys, "healthcheck", "--port", str(port))
-    assert got == code
-    assert f"127.0.0.1:{port}: {text}" in out + err
-
-
-def test_healthcheck_takes_address_and_password_from_the_configuration(capsys, peer, tmp_path, monkeypatch):
-    port, received = peer(b"+OK\r\n", b"+PONG\r\n")
-    file = tmp_path / "v.conf"
-    file.write_text(f"bind *\nport {port}\n")
-    monkeypatch.setenv("VAYLIX_REQUIREPASS", "hush")
-    assert run(capsys, "healthcheck", str(file)) == (0, f"127.0.0.1:{port}: healthy\n", "")
-    assert received == [b"*2\r\n$4\r\nAUTH\r\n$4\r\nhush\r\n", b"*1\r\n$4\r\nPING\r\n"]
-
-
-def test_healthcheck_of_nobody_is_unhealthy(capsys, tmp_path):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound but not listening: refused, and nobody else can take it
-        port = unused.getsockname()[1]
-        assert run(capsys, "healthcheck", "--port", str(port))[0] == 1
-    assert run(capsys, "healthcheck", "--port", "99999")[0] == 1
-    file = tmp_path / "v.conf"
-    file.write_text(f"port 0\nunixsocket {tmp_path}/absent\n")
-    code, _, err = run(capsys, "healthcheck", str(file))
-    assert (code, err) == (1, f"vaylix: {tmp_path}/absent: not healthy: No such file or directory\n")
-
-
-def test_healthcheck_does_not_wait_for_ever(capsys):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        code, _, err = run(capsys, "healthcheck", "--port", str(silent.getsockname()[1]), "--wait", "0.05")
-    assert code == 1 and "timed out" in err
 
 
 def test_the_module_runs_as_a_program():

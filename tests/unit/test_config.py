@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from vaylix_resp.config import ConfigError, OutputLimit, SavePoint, Settings, load
 from vaylix_resp.config_text import quote, split_words
 from vaylix_resp.config_values import BadValue
-from vaylix_resp.directives import ALIASES, DIRECTIVES, GROUPS, IGNORED, REFUSED
+from vaylix_resp.directives import ALIASES, DIRECTIVES, GROUPS
+from vaylix_resp.directives_redis import IGNORED, REFUSED
 
 CONF = Path(__file__).parents[2] / "conf" / "vaylix.conf"
 MIB = 1 << 20
@@ -260,7 +261,8 @@ def test_a_file_that_is_no_configuration_is_not_read_whole(tmp_path):
         ("latency-tracking maybe", "argument must be 'yes' or 'no'"),
         ("daemonize yes", "stays in the foreground"),
         ("maxmemory-policy allkeys-lru", "keys are never evicted"),
-        ("tls-port 6380", "TLS is not in this version"),
+        ("tls-port 6379", "port and tls-port are both 6379"),
+        ("tls-auth-clients maybe", "must be one of the following: no, yes, optional"),
         ("replicaof 10.0.0.1 6379", "replication is not in this version; remove the line"),
         ("rename-command FLUSHALL x", "commands cannot be renamed"),
         ("include a b", "include: wrong number of arguments; give one path"),

@@ -19,21 +19,28 @@ ROWS = {
     4: {"commands"},
     3: {"state"},
     2: {"resp", "raft", "storage", "security", "observability"},
-    1: {"errors", "limits", "clock", "heap", "identity", "glob", "config", "directives", "config_values", "config_text"},
+    1: {"errors", "limits", "clock", "heap", "identity", "glob", "config", "directive", "directives",
+        "directives_redis", "config_values", "config_text", "config_lines"},
     0: {""},  # the package itself: its version
 }
 ROW_OF = {unit: row for row, units in ROWS.items() for unit in units}
 
-# Within a row: the way in may know the program, the program its parts; config is four files of one thing; everyone may
+# Within a row: the way in may know the program, the program its parts; config is six files of one thing; everyone may
 # know the error classes and the bounds.
 PEERS = {
     ("__main__", "cli"),
     ("cli", "app"),
     ("cli", "tools"),
+    ("config", "directive"),
     ("config", "directives"),
+    ("config", "directives_redis"),
     ("config", "config_values"),
     ("config", "config_text"),
+    ("directives", "directive"),
     ("directives", "config_values"),
+    ("directives", "config_lines"),
+    ("config_lines", "config_values"),
+    ("directive", "config_values"),
 } | {(unit, shared) for unit in ROWS[1] for shared in ("errors", "limits") if unit != shared}
 
 PURE = ("resp", "raft", "state", "commands")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ..errors import SYNTAX, CommandError, error, printable
 from ..resp.reply import NO_REPLY, OK, Reply, Verbatim
+from ..security.acl import text_of
 from .arguments import INT64_MAX, bounded, check_attribute, help_reply, integer, subcommand_syntax
 from .ports import Client
 from .spec import Argv, Kind, command, container
@@ -156,9 +157,9 @@ def _kill_filters(client: Client, argv: Argv) -> dict[str, Any]:
             case b"TYPE":
                 found["kind"] = _type(value)
             case b"USER":
-                if value != b"default":
+                if (name := text_of(value)) not in client.server.accounts.users:
                     raise error(f"No such user '{printable(value)}'")
-                found["user"] = "default"
+                found["user"] = name
             case b"ADDR":
                 found["addr"] = _text(value)
             case b"LADDR":

@@ -40,7 +40,7 @@ def config_set(client: Client, argv: Argv) -> Reply:
     if len(argv) % 2:
         raise CommandError(SYNTAX)
     client.server.settings.set_many(list(zip(argv[2::2], argv[3::2], strict=True)))
-    return OK
+    return client.server.unsettled() or OK
 
 
 @command("CONFIG|RESETSTAT", arity=2, kind=Kind.SESSION, flags=_ADMIN, group="server", since="2.0.0")

@@ -1,27 +1,28 @@
 """The connection itself: PING, ECHO, HELLO, AUTH, QUIT, RESET. CLIENT has modules of its own.
 
-There is one user, `default`, whose password is `requirepass`; ACL users will join it here.
+A password is verified off the loop, so AUTH and HELLO AUTH may answer later; what the client sends next waits.
+Not here: whether it is right, and who may try (`engine.log_in`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+from collections.abc import Callable
 from typing import Final
 
 from .. import identity
-from ..errors import SYNTAX, WRONG_PASS, CommandError, error, printable, wrong_arity
+from ..errors import SYNTAX, CommandError, error, printable, wrong_arity
 from ..resp.reply import OK, PONG, RESET, Reply
+from ..security.acl import text_of
+from ..state.accounts import DEFAULT
 from .arguments import check_attribute, integer
-from .ports import Client
+from .ports import Client, then
 from .spec import Argv, Kind, command
-
-DEFAULT_USER: Final = b"default"
 
 NO_PASSWORD: Final = (
     "ERR AUTH <password> called without any password configured for the default user. "
     "Are you sure your configuration is correct?"
 )
+NOT_IN_BLOCK: Final = "A transaction cannot wait until this password has been verified: log in before MULTI"
 HELLO_NO_AUTH: Final = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
     "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and "
@@ -52,21 +53,23 @@ def echo(client: Client, argv: Argv) -> Reply:
     return argv[1]
 
 
-def right_password(client: Client, user: bytes, password: bytes) -> bool:
-    """Takes the same time for a wrong user, a wrong password and a right one."""
-    required = client.server.settings.requirepass
-    expected = hashlib.sha256(required.encode("utf-8", "surrogateescape")).digest()
-    same = hmac.compare_digest(hashlib.sha256(password).digest(), expected)
-    known = hmac.compare_digest(hashlib.sha256(user).digest(), hashlib.sha256(DEFAULT_USER).digest())
-    return known & (same | (not required))
+def _log_in(client: Client, user: bytes, password: bytes, word: bytes, welcome: Callable[[], Reply]) -> Reply:
+    """`welcome`'s reply once these credentials have been found right; `word` is the command as it was typed."""
+    proof = client.server.verify(client, user, password, word)
+    if client.in_block and not proof.done:
+        proof.cancel()
+        raise error(NOT_IN_BLOCK)
 
+    def proven(_: Reply) -> Reply:
+        client.become(text_of(user))
+        client.authenticated = True
+        client.refresh()
+        return welcome()
 
-def _log_in(client: Client, user: bytes, password: bytes) -> None:
-    if not right_password(client, user, password):
-        client.server.stats.acl_access_denied_auth += 1
-        raise CommandError(WRONG_PASS)
-    client.user = "default"
-    client.authenticated = True
+    entering = then(proof, proven)
+    if isinstance(entering.reply, CommandError):
+        raise entering.reply
+    return entering.reply if entering.done else entering
 
 
 @command(
@@ -78,13 +81,11 @@ def auth(client: Client, argv: Argv) -> Reply:
     """Authenticates the connection."""
     if len(argv) > 3:
         raise CommandError(SYNTAX)
-    if len(argv) == 2:
-        if not client.server.settings.requirepass:
-            raise CommandError(NO_PASSWORD)
-        _log_in(client, DEFAULT_USER, argv[1])
-    else:
-        _log_in(client, argv[1], argv[2])
-    return OK
+    if len(argv) == 3:
+        return _log_in(client, argv[1], argv[2], argv[0], lambda: OK)
+    if client.server.accounts.users[DEFAULT].nopass:
+        raise CommandError(NO_PASSWORD)
+    return _log_in(client, DEFAULT.encode(), argv[1], argv[0], lambda: OK)
 
 
 @command(
@@ -99,22 +100,26 @@ def hello(client: Client, argv: Argv) -> Reply:
     """Handshakes with the server: protocol, user and name in one request."""
     proto = _protocol(argv[1]) if len(argv) > 1 else client.proto
     credentials, name = _hello_options(argv)
+
+    def welcome() -> Reply:
+        if name is not None:
+            client.name = name
+        client.proto = proto
+        return {
+            "server": identity.HELLO_SERVER,
+            "version": identity.REDIS_VERSION,
+            "proto": proto,
+            "id": client.id,
+            "mode": identity.MODE,
+            "role": "master",
+            "modules": [],
+        }
+
     if credentials is not None:
-        _log_in(client, *credentials)
+        return _log_in(client, *credentials, argv[0], welcome)
     if not client.authenticated:
         raise CommandError(HELLO_NO_AUTH)
-    if name is not None:
-        client.name = name
-    client.proto = proto
-    return {
-        "server": identity.HELLO_SERVER,
-        "version": identity.REDIS_VERSION,
-        "proto": proto,
-        "id": client.id,
-        "mode": identity.MODE,
-        "role": "master",
-        "modules": [],
-    }
+    return welcome()
 
 
 def _protocol(word: bytes) -> int:

@@ -9,6 +9,8 @@ An entry is `[name, argument...]`. A request in database 0 stands in the log as 
     @stage id db (key value expiry flags)*           keys put aside; expiry in ms since the epoch, empty for none
     @publish id merge|replace                        makes them live; replies with their number
     @unstage id                                      throws them away
+    @acl verb argument...                            users and roles: see `acl_operations`
+    @maintenance on|off ...                          see `maintenance`
 """
 
 from __future__ import annotations

@@ -11,9 +11,14 @@ from typing import Any, Protocol
 
 from ..clock import Clock
 from ..config import Settings
+from ..errors import CommandError
 from ..resp.reply import Reply
+from ..security.access import Grants
+from ..security.acl_log import AclLog
+from ..state.accounts import Accounts
 from ..state.machine import StateMachine
 from ..state.views import ReadView
+from .catalog import Catalog
 from .spec import CommandSpec
 
 
@@ -82,6 +87,24 @@ class Later:
             self._let_go()
 
 
+def then(first: Later, step: Callable[[Any], Reply]) -> Later:
+    """What `step` makes of the reply; an error ends it. A step may return a Later of its own."""
+    result = Later(on_cancel=first.cancel)
+
+    def arrived(reply: Reply) -> None:
+        try:
+            following = reply if isinstance(reply, CommandError) else step(reply)
+        except CommandError as refused:
+            following = refused.with_traceback(None)
+        if isinstance(following, Later):
+            following.listen(result.resolve)
+        else:
+            result.resolve(following)
+
+    first.listen(arrived)
+    return result
+
+
 class Client(Protocol):
     """One connection. Attributes may be set where the comment says so; everything else is read only."""
 
@@ -94,7 +117,10 @@ class Client(Protocol):
     fd: int
     db: int  # set by SELECT
     proto: int  # 2 or 3; set by HELLO, RESET
-    user: str  # "default"
+    user: str  # bytes that are no UTF-8 as surrogates; changed by `become`
+    born: int  # of the user: one of the same name that came later is another
+    grants: Grants  # what the user may do
+    limited: bool  # it may not do everything
     authenticated: bool  # set by AUTH, HELLO, RESET
     created: float  # monotonic seconds
     last_active: float
@@ -123,6 +149,12 @@ class Client(Protocol):
     @property
     def output_bytes(self) -> int:
         """Not yet taken by the system: omem in CLIENT LIST."""
+
+    def become(self, user: str) -> None:
+        """Act as this user, who exists, with the rights it has now."""
+
+    def recheck(self, requests: Sequence[tuple[CommandSpec, Sequence[bytes], int]]) -> dict[int, CommandError]:
+        """Requests of a transaction (with their databases) that its user may not make any more, by their place."""
 
     def push(self, message: Reply) -> None:
         """Send out of band, now: pub/sub messages, invalidations, MONITOR lines. Never blocks."""
@@ -164,7 +196,15 @@ class Server(Protocol):
     clock: Clock
     machine: StateMachine
     commands: dict[str, CommandSpec]
+    catalog: Catalog  # the same for access control
+    accounts: Accounts  # users and roles: part of the state
+    acl_log: AclLog
+    acl_file: Any  # server.entrance.AccountFile
+    passwords: Any  # engine.password_pool.PasswordPool
+    lockout: Any  # security.lockout.Lockout
     clients: Any  # server.clients.Clients
+    tls: Any  # server.tls_door.Door; None without tls-port
+    maintenance: Any  # server.maintenance.MaintenanceMode
     pubsub: Any  # server.pubsub.Hub
     tracking: Any  # server.tracking.TrackingTable
     monitors: Any  # server.monitor.Monitors
@@ -198,6 +238,21 @@ class Server(Protocol):
 
     def propose(self, entry: tuple[bytes, ...]) -> Later:
         """Log an entry of the server's own; resolves with the reply of its apply, or the error that kept it out."""
+
+    def verify(self, client: Client, user: bytes, password: bytes, asked_by: bytes) -> Later:
+        """Is this the password of that user, who need not exist? Resolves, perhaps at once, with OK or the error.
+
+        A failure counts towards a lock, and is in ACL LOG with `asked_by` as its object.
+        """
+
+    def prove(self, client: Client, password: bytes) -> Later:
+        """`verify` for the client's own user."""
+
+    def unsettled(self) -> Later | None:
+        """What a change of settings has begun and is not done yet; asked once."""
+
+    def random_bytes(self, count: int) -> bytes:
+        """Nobody can guess them."""
 
     def rewrite_config(self) -> Reply:
         """CONFIG REWRITE: put the settings in force into the file they came from; OK, or raises CommandError."""

@@ -54,8 +54,17 @@ def _is_secret(name: bytes) -> bool:
     return directive is not None and directive.spec.secret
 
 
+def _behind(first: int) -> Callable[[Argv], set[int]]:
+    """Every word from this one on: a rule that is mistyped may be a password that lacks its sign."""
+    return lambda argv: set(range(first, len(argv)))
+
+
 _SECRETS: Final[dict[str, Callable[[Argv], set[int]]]] = {
     "auth": _auth,
     "hello": _hello,
     "config|set": _config_set,
+    "acl|setuser": _behind(2),
+    "acl|setpass": _behind(2),
+    "acl|setrole": _behind(3),
+    "acl|dryrun": _behind(5),  # it may hold the arguments of AUTH
 }

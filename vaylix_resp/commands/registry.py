@@ -11,12 +11,15 @@ from importlib import import_module
 from typing import Any, Final
 
 from ..errors import CommandError, printable
+from ..state.accounts import Accounts
+from .catalog import Catalog
 from .spec import DECLARED, Argv, CommandSpec, Kind
 
 FAMILIES: Final = (
     "strings", "counters", "bits", "conditional", "versioned", "keys", "expiry", "scan", "sort", "dump", "databases",
     "transactions", "pubsub", "connection", "client", "tracking", "monitor", "server", "info", "config",
     "introspection", "latency", "slowlog", "memory", "debug", "persistence", "keyring", "backup", "flashback",
+    "acl", "acl_changes", "maintenance",
 )  # fmt: skip
 
 
@@ -36,6 +39,7 @@ def _assemble() -> dict[str, CommandSpec]:
 
 
 COMMANDS: Final[dict[str, CommandSpec]] = _assemble()
+CATALOG: Final = Catalog(COMMANDS)
 
 
 def find(name: str) -> CommandSpec | None:
@@ -53,9 +57,11 @@ def unknown_subcommand(spec: CommandSpec, argv: Argv) -> CommandError:
 
 def apply_table() -> dict[bytes, Callable[..., Any]]:
     """The state machine's handlers by operation name: every command on data, and our own `@` operations."""
-    from .operations import OPERATIONS
+    from . import acl_operations, maintenance, operations
 
-    table: dict[bytes, Callable[..., Any]] = dict(OPERATIONS)
+    table: dict[bytes, Callable[..., Any]] = {
+        **operations.OPERATIONS, **acl_operations.OPERATIONS, **maintenance.OPERATIONS
+    }  # fmt: skip
     for spec in COMMANDS.values():
         handler = spec.handler
         if spec.subcommands and spec.handler is None:
@@ -65,6 +71,11 @@ def apply_table() -> dict[bytes, Callable[..., Any]]:
         if handler is not None:
             table[spec.name.upper().encode()] = table[spec.name.encode()] = handler
     return table
+
+
+def new_accounts() -> Accounts:
+    """Nobody but `default`, who may do everything: what a state begins with."""
+    return Accounts(CATALOG, CATALOG.probe("acl|setuser"))
 
 
 def row_table() -> dict[bytes, Callable[..., Any]]:

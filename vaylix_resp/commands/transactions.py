@@ -8,7 +8,7 @@ Not here: what may be queued (`server.gate`), who appends the entry (`Client.sub
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from ..errors import EXEC_ABORT, CommandError, error
@@ -51,14 +51,16 @@ class Queue:
             if number is not None and 0 <= number < self._databases:  # otherwise it will fail
                 self.db = number
 
-    def operation(self, watched: dict[tuple[int, bytes], int]) -> tuple[bytes, ...]:
-        """The entry: everything on data, in order."""
+    def operation(
+        self, watched: dict[tuple[int, bytes], int], refused: Collection[int] = ()
+    ) -> tuple[bytes, ...]:
+        """The entry: everything on data, in order, but for the requests at the places `refused`."""
         return transaction(
             [(db, key, version) for (db, key), version in watched.items()],
             [
                 (db, (spec.name.partition("|")[0].upper().encode(), *argv[1:]))
-                for spec, argv, db in self.requests
-                if spec.kind is not Kind.SESSION
+                for at, (spec, argv, db) in enumerate(self.requests)
+                if spec.kind is not Kind.SESSION and at not in refused
             ],
         )
 
@@ -90,6 +92,7 @@ def exec_(client: Client, argv: Argv) -> Reply:
     if dirty:
         return NULL_ARRAY
     requests = queue.requests
+    refused = client.recheck(requests)
     caching = client.tracking is not None and client.tracking.caching  # by the time of `finish` it is used up
 
     def finish(applied: Any) -> Reply:
@@ -101,8 +104,12 @@ def exec_(client: Client, argv: Argv) -> Reply:
             return applied
         done = iter(applied or ())
         replies = [
-            next(done) if applied is not None and spec.kind is not Kind.SESSION else client.run_queued(spec, words, db)
-            for spec, words, db in requests
+            refused[at]
+            if at in refused
+            else next(done)
+            if applied is not None and spec.kind is not Kind.SESSION
+            else client.run_queued(spec, words, db)
+            for at, (spec, words, db) in enumerate(requests)
         ]
         if client.tracking is not None:
             for spec, words, _ in requests:
@@ -112,7 +119,10 @@ def exec_(client: Client, argv: Argv) -> Reply:
         return replies
 
     barrier = any(spec.kind is Kind.SESSION for spec, _, _ in requests)
-    return client.submit(queue.operation(watched) if queue.has_writes else None, finish, barrier=barrier)
+    writes = queue.has_writes and any(
+        spec.kind is Kind.WRITE for at, (spec, _, _) in enumerate(requests) if at not in refused
+    )
+    return client.submit(queue.operation(watched, refused) if writes else None, finish, barrier=barrier)
 
 
 def _moved(client: Client, watched: dict[tuple[int, bytes], int]) -> bool:

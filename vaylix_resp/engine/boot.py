@@ -13,8 +13,9 @@ from random import Random
 from typing import Final
 
 from ..commands.operations import NOOP, UnknownOperation
-from ..commands.registry import apply_table, row_table
+from ..commands.registry import apply_table, new_accounts, row_table
 from ..errors import EX_CONFIG, printable
+from ..security.acl import RuleError
 from ..state import image
 from ..state.machine import StateMachine
 from ..storage.batch import Batch
@@ -47,7 +48,7 @@ class TooFewDatabases(StorageError):
 
 def new_machine(databases: int) -> StateMachine:
     """Empty, for a state of at most so many databases. Nobody can scan it before `recover` has been at it."""
-    machine = StateMachine(apply_table(), databases, rng=Random(), rows=row_table())
+    machine = StateMachine(apply_table(), databases, rng=Random(), accounts=new_accounts(), rows=row_table())
     machine.world.index(later=True)
 
     def on_bug(name: bytes, bug: Exception) -> None:
@@ -73,6 +74,9 @@ def load_snapshot(machine: StateMachine, reader: SnapshotReader) -> None:
             image.load(machine, kind, obj)
     except image.TooFewDatabases as short:
         raise TooFewDatabases(reader.path, short.needed, short.allowed) from short
+    except RuleError as unknown:
+        what = f"users and roles that this version knows: {unknown}"
+        raise Corrupt(reader.path, 0, what, sequence=reader.sequence, advice=NEWER) from unknown
     finally:
         reader.close()
     if machine.applied != reader.sequence:

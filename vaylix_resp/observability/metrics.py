@@ -112,7 +112,9 @@ class Stats:
     """All counters of one server. Fields are named as in INFO; raise them directly."""
 
     __slots__ = (
-        "_last_tick", "acl_access_denied_auth", "client_output_buffer_limit_disconnections",
+        "_last_tick", "acl_access_denied_auth", "acl_access_denied_channel", "acl_access_denied_cmd",
+        "acl_access_denied_db", "acl_access_denied_key", "acl_access_denied_tls_cert",
+        "client_output_buffer_limit_disconnections",
         "client_query_buffer_limit_disconnections", "commands", "errors", "evicted_clients", "input_rate", "ops_rate",
         "output_rate", "rejected_connections", "total_connections_received", "total_error_replies",
         "total_net_input_bytes", "total_net_output_bytes", "total_reads_processed", "total_writes_processed",
@@ -129,6 +131,9 @@ class Stats:
         self.total_reads_processed = self.total_writes_processed = 0  # reads from and writes to sockets
         self.client_query_buffer_limit_disconnections = self.client_output_buffer_limit_disconnections = 0
         self.acl_access_denied_auth = 0  # failed AUTH and HELLO AUTH
+        self.acl_access_denied_cmd = self.acl_access_denied_key = self.acl_access_denied_channel = 0
+        self.acl_access_denied_db = 0
+        self.acl_access_denied_tls_cert = 0  # certificates that name no user who may log in
         self.total_error_replies = self.unexpected_error_replies = 0
         self.errors: dict[str, int] = {}
         self.ops_rate, self.input_rate, self.output_rate = Rate(), Rate(), Rate()

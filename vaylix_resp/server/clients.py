@@ -187,7 +187,7 @@ def describe(client: Client, now: float) -> bytes:
         f" redir={-1 if client.tracking is None else client.tracking.redirect} resp={client.proto}"
         f" lib-name={_word(client.lib_name)} lib-ver={_word(client.lib_ver)}"
     )
-    return text.encode()
+    return text.encode("utf-8", "surrogateescape")  # names of users may be any bytes
 
 
 def _word(raw: bytes) -> str:

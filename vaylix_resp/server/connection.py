@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from ..errors import CommandError
@@ -17,6 +18,8 @@ from ..observability.logs import get_log
 from ..resp.reader import QUERY_TOO_LARGE, ProtocolError, RequestReader
 from ..resp.reply import Push, Reply
 from ..resp.writer import encode, error_line
+from ..security.acl_log import TOP_LEVEL
+from . import rights
 from .clients import type_of
 from .execution import Execution
 
@@ -49,7 +52,7 @@ class Connection(Execution, asyncio.Protocol):
         self._soft_since = 0.0  # when the output first stayed over the soft limit; 0.0: it does not
         settings = shared.settings
         self._reader = RequestReader(
-            settings.proto_max_bulk_len, settings.client_query_buffer_limit, trusted=not settings.requirepass
+            settings.proto_max_bulk_len, settings.client_query_buffer_limit, trusted=shared.accounts.open
         )
         super().__init__(shared, 0, "", "", -1)
 
@@ -69,6 +72,9 @@ class Connection(Execution, asyncio.Protocol):
             self._transport.write(error_line(refused))
             self._transport.close()
             return
+        peer = self._transport.get_extra_info("peer")  # with TLS, of a client that has shown a certificate
+        if peer is not None and shared.settings.tls_auth_clients_user != "off":
+            self._log_in_by_certificate(peer.names)
         self.id = shared.clients.new_id()
         self._transport.set_write_buffer_limits(high=OUTPUT_PAUSE_BYTES)
         shared.clients.add(self)
@@ -225,6 +231,9 @@ class Connection(Execution, asyncio.Protocol):
         elif not self.authenticated and now - self.created > LOGIN_SECONDS_MAX:
             log.verbose("a client that did not log in was closed", client=self.id, addr=self.addr)
             self.kill()
+        elif rights.has_expired(self, self.shared.clock.wall_ms()):
+            log.notice("a client was closed: its user has expired", client=self.id, user=self.user)
+            self.kill()
         elif 0 < settings.timeout < idle and not (
             self.waiting or self._flight or self._backlog or self.monitor or self.subscriptions
         ):
@@ -291,6 +300,18 @@ class Connection(Execution, asyncio.Protocol):
 
     # Who is at the other end.
 
+    def _log_in_by_certificate(self, names: Sequence[bytes]) -> None:
+        """As in Valkey: who maps to no user goes on as somebody who has not logged in."""
+        user = self.shared.user_of_certificate(names)
+        if user is None:
+            self.shared.stats.acl_access_denied_tls_cert += 1
+            rights.note(self, "tls-cert", b"tls-cert", names[0] if names else b"", TOP_LEVEL)
+            log.notice("a client's certificate names no user who may log in", addr=self.addr)
+            return
+        self.become(user)
+        self.authenticated = True
+        self.refresh()
+
     def _name_ends(self) -> None:
         sock = self._transport.get_extra_info("socket")
         peer = self._transport.get_extra_info("peername")
@@ -310,7 +331,7 @@ class Connection(Execution, asyncio.Protocol):
     def _unprotected(self) -> bool:
         """Whether anybody out there could log in without a password."""
         settings = self.shared.settings
-        if not settings.protected_mode or settings.requirepass or self.addr.startswith("/"):
+        if not settings.protected_mode or not self.shared.accounts.open or self.addr.startswith("/"):
             return False
         host = self.addr.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
         return not (host == "::1" or host.startswith("127."))

@@ -117,7 +117,7 @@ class Dispatch(Session):
                 self._abort_block()
                 self.answer(unknown)
             return True
-        refused = gate.refusal(self, bound, argv, shared.node.refusal)
+        refused = gate.refusal(self, bound, argv, shared.node.refusal or shared.maintenance.refusal)
         if refused is not None:
             self.refuse(bound, refused)
         elif shared.holds_back(self, bound):

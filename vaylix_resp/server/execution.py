@@ -28,6 +28,7 @@ from ..limits import BACKLOG_BYTES_MAX, OUTPUT_PAUSE_BYTES, ROW_BYTES_MAX
 from ..observability.metrics import record
 from ..resp.reply import OK, Reply
 from ..resp.writer import BULK_HEADS, CRLF, ENCODERS, emit_bulks
+from . import rights
 from .dispatch import BLOCK, Argv, Dispatch, Item
 from .table import Bound, Route
 
@@ -138,6 +139,8 @@ class Execution(Dispatch):
             shortest, longest = min(lengths), max(lengths)
         if shortest < bound.low or longest > bound.high:
             return self._one_by_one(row, rest)
+        if self.limited and not rights.covers(self, bound, row):
+            return self._one_by_one(row, rest)
         if bound.route is Route.READ:
             if self._flight:
                 self._flight[-1].items.append(Item(bound, row, self.shared.machine.world.views[self.db]))
@@ -152,7 +155,7 @@ class Execution(Dispatch):
                 row = row[done:]
                 done = self._reads(bound, view, row)
             return self._wait(chain(row[done:], rest))
-        if self.shared.node.refusal is not None:
+        if self.shared.node.refusal is not None or self.shared.maintenance.refusal is not None:
             return self._one_by_one(row, rest)
         if self.shared.node.crowded:
             self.park()

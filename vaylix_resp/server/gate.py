@@ -1,7 +1,7 @@
-"""Admission: may this request run now? Pure, in Redis's order, so that the first error is the same one.
+"""Admission: may this request run now? Pure but for ACL LOG, in Redis's order, so that the first error is the same one.
 
-unknown name, arity -> what settings forbid -> log-in -> transactions -> the log's state -> subscriber mode. ACL
-joins behind the log-in (part 3), roles of a cluster behind ACL (part 4).
+unknown name, arity -> what settings forbid -> log-in -> transactions -> ACL -> the log's state -> subscriber
+mode. Roles of a cluster will join behind ACL (part 4).
 Not here: waiting (a pause, a full batch), which `execution` does.
 """
 
@@ -12,6 +12,7 @@ from typing import Final
 
 from ..commands.spec import CommandSpec, Kind
 from ..errors import NO_AUTH, CommandError, wrong_arity
+from . import rights
 from .monitor import refused_while_monitoring
 from .pubsub import refused_in_subscriber_mode
 from .session import Session
@@ -34,6 +35,8 @@ def refusal(
         return CommandError(NO_AUTH)
     if session.multi is not None and "no_multi" in spec.flags:
         return CommandError("ERR Command not allowed inside a transaction")
+    if session.limited and (denied := rights.refusal(session, bound, argv)) is not None:
+        return denied
     if log_refusal is not None and writes(session, spec):
         return log_refusal
     return refused_in_subscriber_mode(session, spec) or refused_while_monitoring(session, spec)

@@ -54,7 +54,7 @@ def _server(server: Server) -> Iterable[Field]:
     yield "process_id", process.pid
     yield "process_supervised", settings.supervised
     yield "run_id", server.run_id
-    yield "tcp_port", settings.port
+    yield "tcp_port", settings.port or settings.tls_port
     yield "server_time_usec", wall_us
     yield "uptime_in_seconds", uptime
     yield "uptime_in_days", uptime // DAY_S
@@ -64,9 +64,15 @@ def _server(server: Server) -> Iterable[Field]:
     yield "executable", process.executable
     yield "config_file", os.path.abspath(server.config_file) if server.config_file else ""
     yield "io_threads_active", 0
-    if settings.port:
-        for number, address in enumerate(settings.bind):
-            yield f"listener{number}", f"name=tcp,bind={address.lstrip('-')},port={settings.port}"
+    yield "maintenance_mode", int(server.machine.world.maintenance.on)
+    doors = [
+        (name, address.lstrip("-"), port)
+        for name, port in (("tcp", settings.port), ("tls", settings.tls_port))
+        for address in settings.bind
+        if port
+    ]
+    for number, (name, address, port) in enumerate(doors):
+        yield f"listener{number}", f"name={name},bind={address},port={port}"
 
 
 def _clients(server: Server) -> Iterable[Field]:
@@ -196,8 +202,13 @@ def _stats(server: Server) -> Iterable[Field]:
     yield "reply_buffer_shrinks", 0
     yield "reply_buffer_expands", 0
     yield "acl_access_denied_auth", stats.acl_access_denied_auth
-    for name in ("acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"):
-        yield name, 0
+    yield "acl_access_denied_tls_cert", stats.acl_access_denied_tls_cert
+    yield "acl_access_denied_cmd", stats.acl_access_denied_cmd
+    yield "acl_access_denied_key", stats.acl_access_denied_key
+    yield "acl_access_denied_channel", stats.acl_access_denied_channel
+    yield "acl_access_denied_db", stats.acl_access_denied_db
+    yield from server.lockout.info(server.clock.now()).items()
+    yield from server.passwords.info().items()
 
 
 def _replication(server: Server) -> Iterable[Field]:
@@ -250,6 +261,15 @@ def _cluster(server: Server) -> Iterable[Field]:
     yield "cluster_enabled", int(server.settings.cluster_enabled)
 
 
+def _tls(server: Server) -> Iterable[Field]:
+    if server.tls is not None:
+        yield from server.tls.info().items()
+        return
+    for kind in ("server", "client", "ca"):
+        yield f"tls_{kind}_cert_serial", "none"
+        yield f"tls_{kind}_cert_expires_in_seconds", 0
+
+
 def _modules(server: Server) -> Iterable[Field]:
     return ()
 
@@ -273,6 +293,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {
     "replication": ("Replication", _replication),
     "raft": ("Raft", raft),
     "cpu": ("CPU", _cpu),
+    "tls": ("TLS", _tls),
     "modules": ("Modules", _modules),
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),

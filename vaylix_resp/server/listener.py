@@ -1,57 +1,71 @@
-"""Accepting connections: addresses, the unix socket, and closing the doors.
+"""Accepting connections: addresses, with and without TLS, the unix socket, and closing the doors.
 
 Promise: an address that cannot be bound is a refusal to start that names it.
-Not here: limits per client (`connection`).
+Not here: limits per client (`connection`), handshakes (`tls_door`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 
 from ..errors import EX_CONFIG, Halt
+from ..security.tls import Keeper, Options
 from .connection import Connection
 from .shared import Shared
+from .tls_door import Door
 
 
 class Listener:
     """All the doors of one server."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, keeper: Keeper | None = None) -> None:
+        """`keeper`: certificates for `tls-port`; made here unless given."""
         self._shared = shared
+        self._keeper = keeper
         self._servers: list[asyncio.AbstractServer] = []
         self._socket_path = ""
+        self.door: Door | None = None  # with tls-port
 
     async def open(self) -> None:
-        """Raises Halt when an address cannot be had (an address marked optional with `-` is passed over)."""
+        """Raises Halt when an address cannot be had (one marked optional with `-` is passed over), or TlsError."""
         settings = self._shared.settings
-        loop = asyncio.get_running_loop()
-        shared = self._shared
-        for entry in settings.bind if settings.port else ():
+        if settings.port:
+            await self._open_each(settings.port, "port", self._open_plain)
+        if settings.tls_port:
+            keeper = self._keeper or Keeper(Options.of(settings), self._shared.clock)
+            self.door = self._shared.tls = Door(settings, keeper, self._client)
+            await self._open_each(settings.tls_port, "tls-port", self.door.listen)
+        if settings.unixsocket:
+            await self._open_unix(settings.unixsocket)
+
+    def _client(self) -> Connection:
+        return Connection(self._shared)
+
+    async def _open_each(self, port: int, name: str, opened: Callable[[str | None, int], Awaitable[None]]) -> None:
+        for entry in self._shared.settings.bind:
             optional, host = entry.startswith("-"), entry.lstrip("-")
             try:
-                server = await loop.create_server(
-                    lambda: Connection(shared), None if host == "*" else host, settings.port,
-                    backlog=settings.tcp_backlog,
-                )  # fmt: skip
+                await opened(None if host == "*" else host, port)
             except OSError as problem:
                 if optional:
                     continue
-                where = display(host, settings.port)
+                where = display(host, port)
                 raise Halt(EX_CONFIG, f"cannot listen on {where}: {problem.strerror or problem}; choose another "
-                           f"`bind` or `port`, or stop who uses it") from problem  # fmt: skip
-            self._servers.append(server)
-        if settings.unixsocket:
-            await self._open_unix(settings.unixsocket)
+                           f"`bind` or `{name}`, or stop who uses it") from problem  # fmt: skip
+
+    async def _open_plain(self, host: str | None, port: int) -> None:
+        backlog = self._shared.settings.tcp_backlog
+        server = await asyncio.get_running_loop().create_server(self._client, host, port, backlog=backlog)
+        self._servers.append(server)
 
     async def _open_unix(self, path: str) -> None:
         shared = self._shared
         try:
             if os.path.exists(path):
                 os.unlink(path)
-            self._servers.append(
-                await asyncio.get_running_loop().create_unix_server(lambda: Connection(shared), path)
-            )
+            self._servers.append(await asyncio.get_running_loop().create_unix_server(lambda: Connection(shared), path))
             if shared.settings.unixsocketperm:
                 os.chmod(path, shared.settings.unixsocketperm)
         except OSError as problem:
@@ -61,6 +75,8 @@ class Listener:
     async def close(self) -> None:
         for server in self._servers:
             server.close()
+        if self.door is not None:
+            self.door.close()
         if self._socket_path and os.path.exists(self._socket_path):
             os.unlink(self._socket_path)
 

@@ -30,7 +30,9 @@ class Proposal:
         self.later = Later()
 
     def complete(self, run: Run) -> None:
-        for reply in self._shared.machine.apply_all(run.items):
+        replies = self._shared.machine.apply_all(run.items)
+        self._shared.entrance.changed()  # before anybody who waits for this goes on
+        for reply in replies:
             self.later.resolve(reply)
         self._shared.observe_changes(None)
 

@@ -11,17 +11,21 @@ from typing import Any
 
 from ..commands.ports import Later, Server
 from ..commands.spec import CommandSpec
+from ..errors import CommandError
 from ..resp.reply import Reply
+from ..security.access import Grants
+from ..state.accounts import DEFAULT
+from . import rights
 
 
 class Session(ABC):
     """Implements `commands.ports.Client`, which says what each attribute and verb means."""
 
     __slots__ = (
-        "addr", "authenticated", "capa_redirect", "channels", "created", "db", "dirty", "fd", "id", "in_block",
-        "last_active", "last_command", "laddr", "lib_name", "lib_ver", "monitor", "multi", "name", "no_evict",
-        "no_touch", "patterns", "proto", "reply_mode", "server", "shard_channels",
-        "tracking", "user", "waiting", "watched", "watched_bytes",
+        "addr", "authenticated", "born", "capa_redirect", "channels", "created", "db", "dirty", "fd", "grants", "id",
+        "in_block", "last_active", "last_command", "laddr", "lib_name", "lib_ver", "limited", "monitor", "multi",
+        "name", "no_evict", "no_touch", "patterns", "proto", "reply_mode", "server", "shard_channels", "tracking",
+        "user", "waiting", "watched", "watched_bytes",
     )  # fmt: skip
 
     def __init__(self, server: Server, identity: int, addr: str, laddr: str, fd: int) -> None:
@@ -43,14 +47,27 @@ class Session(ABC):
         self.name = self.lib_name = self.lib_ver = b""
         self.db = 0
         self.proto = 2
-        self.user = "default"
-        self.authenticated = not self.server.settings.requirepass
+        self.become(DEFAULT)
+        self.authenticated = self.server.accounts.open
         self.multi: Any = None
         self.watched: dict[tuple[int, bytes], int] = {}
         self.watched_bytes = 0
         self.dirty = False
         self.reply_mode = "on"
         self.no_evict = self.no_touch = self.capa_redirect = False
+
+    def become(self, user: str) -> None:
+        """Act as this user, who exists, with the rights it has now."""
+        server = self.server
+        self.user = user
+        self.born = server.accounts.users[user].born
+        grants = server.accounts.grants(user)
+        assert grants is not None, user
+        self.grants: Grants = grants
+        self.limited = grants.free != server.catalog.everything
+
+    def recheck(self, requests: Sequence[tuple[CommandSpec, Sequence[bytes], int]]) -> dict[int, CommandError]:
+        return rights.recheck(self, requests) if self.limited else {}
 
     @property
     def subscriptions(self) -> int:

@@ -17,11 +17,12 @@ from ..clock import Clock
 from ..commands.operations import EXEC, IN
 from ..commands.ports import Client, Later
 from ..commands.redaction import redacted
-from ..commands.registry import COMMANDS
+from ..commands.registry import CATALOG, COMMANDS
 from ..commands.spec import CommandSpec
 from ..config import Settings
 from ..engine.checkpoint import Checkpoint
 from ..engine.node import Node
+from ..engine.password_pool import Workers
 from ..engine.publication import Publications
 from ..errors import CommandError
 from ..observability.latency import LatencyMonitor
@@ -30,10 +31,13 @@ from ..observability.metrics import Stats
 from ..observability.process import Process
 from ..observability.slowlog import SlowLog
 from ..resp.reply import OK, Reply
+from ..security.acl import bytes_of
 from ..state.views import ReadView
 from ..storage.disk import RealDisk
 from . import gate, info
 from .clients import Clients
+from .entrance import Entrance
+from .maintenance import MaintenanceMode
 from .monitor import Monitors
 from .proposals import Expirer, propose
 from .pubsub import Hub
@@ -62,12 +66,14 @@ class Shared:
     online_backup: Any
     archive: Any
 
-    def __init__(self, settings: Settings, clock: Clock, node: Node, run_id: str) -> None:
+    def __init__(self, settings: Settings, clock: Clock, node: Node, run_id: str, workers: Workers) -> None:
         self.settings = settings
         self.clock = clock
         self.node = node
         self.machine = node.machine
         self.commands: dict[str, CommandSpec] = COMMANDS
+        self.catalog = CATALOG
+        self.accounts = node.machine.world.accounts
         self.stats = Stats()
         self.table = CommandTable(COMMANDS, self.stats)
         self.clients = Clients(settings, clock)
@@ -78,6 +84,10 @@ class Shared:
         self.latency = LatencyMonitor(settings)
         self.run_id = run_id
         self.started = self.now = clock.now()  # `now` is as of the last tick: good enough for idle times
+        self.entrance = Entrance(self, self.accounts, workers)
+        self.acl_log, self.acl_file = self.entrance.acl_log, self.entrance.file
+        self.passwords, self.lockout = self.entrance.passwords, self.entrance.lockout
+        self.maintenance = MaintenanceMode(self)
         self.process = Process()
         self.config_file = settings.config_file
         self.expirer = Expirer(self)
@@ -86,6 +96,7 @@ class Shared:
         self.observed = False  # every request takes the long way: somebody watches, or a pause is on
         self.parked: dict[Execution, None] = {}  # whose backlog waits for `release_parked`, longest first
         self.on_shutdown: Callable[[bool | None, bool, bool], Reply] = _not_running
+        self.tls: Any = None  # server.tls_door.Door, given by the listener when there is a tls-port
         self.buffering: set[Connection] = set()  # clients that do not read as fast as they ask
         self._watchers: dict[tuple[int, bytes], set[Client]] = {}
         self.machine.on_bug = self._apply_bug
@@ -93,7 +104,6 @@ class Shared:
         self.clients.on_resume.append(self.release_parked)
         settings.subscribe("notify-keyspace-events", lambda _: self.refresh())
         settings.subscribe("slowlog-log-slower-than", lambda _: self.refresh())
-        settings.subscribe("requirepass", self._password_changed)
         self.refresh()
 
     def view(self, db: int) -> ReadView:
@@ -116,6 +126,19 @@ class Shared:
 
     def propose(self, entry: tuple[bytes, ...]) -> Later:
         return propose(self, entry)
+
+    def verify(self, client: Client, user: bytes, password: bytes, asked_by: bytes) -> Later:
+        return self.entrance.verify(client, user, password, asked_by)
+
+    def prove(self, client: Client, password: bytes) -> Later:
+        return self.entrance.verify(client, bytes_of(client.user), password, b"acl|setpass")
+
+    def unsettled(self) -> Later | None:
+        change, self.entrance.changing = self.entrance.changing, None
+        return change
+
+    def random_bytes(self, count: int) -> bytes:
+        return secrets.token_bytes(count)
 
     def rewrite_config(self) -> Reply:
         text = self.settings.rewrite()
@@ -149,12 +172,9 @@ class Shared:
         elif world.touched is None:
             world.touched = []
 
-    def _password_changed(self, password: str) -> None:
-        """Without one nobody has to log in, or could; a new one asks only those who come later, as in Redis."""
-        if not password:
-            for client in self.clients:
-                client.authenticated = True
-                client.refresh()
+    def user_of_certificate(self, names: Sequence[bytes]) -> str | None:
+        """The first of the names in a client's certificate that is a user who may log in."""
+        return self.entrance.user_of_certificate(names)
 
     # What a change of data means to others.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
-from ..commands.registry import unknown_subcommand
+from ..commands.registry import CATALOG, unknown_subcommand
 from ..commands.spec import Check, CommandSpec, Kind
 from ..errors import CommandError, printable
 from ..observability.metrics import CommandStats, Stats
@@ -31,8 +31,8 @@ class Bound:
     """A command with what dispatch needs of it, flat, because attributes of attributes cost time."""
 
     __slots__ = (
-        "check", "early", "handler", "high", "kind", "low", "name", "plain", "route", "row", "spec", "stats",
-        "spelling", "subcommands", "timed",
+        "bit", "check", "early", "handler", "high", "kind", "low", "name", "one_key", "plain", "route", "row", "spec",
+        "stats", "spelling", "subcommands", "timed",
     )  # fmt: skip
 
     def __init__(self, spec: CommandSpec, stats: Stats) -> None:
@@ -49,6 +49,10 @@ class Bound:
         self.early = "early" in spec.flags
         self.timed = not spec.complexity.startswith("O(1)")
         self.stats: CommandStats = stats.command(spec.name)
+        bits = CATALOG.command(spec.name)
+        assert bits is not None, spec.name
+        self.bit = bits.bit  # for access control, as the next
+        self.one_key = CATALOG.one_key(spec)
         self.subcommands = {
             spelling: Bound(sub, stats) for name, sub in spec.subcommands.items() for spelling in _spellings(name)
         }

@@ -47,12 +47,13 @@ def keys_digest_hex(world: World) -> str:
 
 
 def digest_hex(machine: StateMachine) -> str:
-    """Of the whole machine: the keys, what is staged, and the counters from which later versions follow; 40 digits."""
+    """Of the whole machine: all that is not a key as well, and the counters later versions follow from; 40 digits."""
     world = machine.world
     keys = keys_digest_hex(world)
     counters = (machine.applied, machine.time_ms, world.top_version, world.deleted_version)
     numbers = b"".join(n.to_bytes(16, "big") for n in counters)
-    mixed = xxh3_64_intdigest(numbers + keys.encode() + _staged(world)) & 0xFFFFFFFF
+    others = _staged(world) + world.accounts.digest_input() + world.maintenance.digest_input()
+    mixed = xxh3_64_intdigest(numbers + keys.encode() + others) & 0xFFFFFFFF
     return f"{mixed:08x}{keys[8:]}"
 
 

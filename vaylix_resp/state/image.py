@@ -15,6 +15,8 @@ from .staging import MARK, Staging
 
 META, ITEMS, EXPIRES, FLAGS = 1, 2, 3, 4
 STAGED, STAGED_EXPIRES, STAGED_FLAGS = 5, 6, 7  # the same of keys that are put aside
+ACCOUNTS = 8  # users and roles; absent until one of them has been changed
+MAINTENANCE = 9  # absent while it is off
 CHUNK_KEYS: Final = 1000
 CHUNK_BYTES: Final = 4 << 20  # values in a chunk; a single larger value makes a chunk of its own
 
@@ -23,6 +25,10 @@ def dump(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
     """(kind, object) in the order in which they have to be loaded. The machine must not change meanwhile."""
     world = machine.world
     yield META, [machine.applied, machine.time_ms, world.top_version, world.deleted_version, len(world.databases)]
+    if world.accounts.version:
+        yield ACCOUNTS, world.accounts.dump()
+    if world.maintenance.on:
+        yield MAINTENANCE, world.maintenance.dump()
     for number, db in enumerate(world.databases):
         yield from _database(db, (ITEMS, EXPIRES, FLAGS), [number])
     for name, staging in world.staged.items():
@@ -78,7 +84,10 @@ class TooFewDatabases(ValueError):
 
 
 def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
-    """One object of `dump`, into a machine that has been empty before the first."""
+    """One object of `dump`, into a machine that has been empty before the first.
+
+    RuleError if a user has a right that this version does not know.
+    """
     world = machine.world
     if kind == META:
         applied, time_ms, world.top_version, world.deleted_version, databases = obj
@@ -86,6 +95,12 @@ def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
             raise TooFewDatabases(databases, len(world.databases))
         machine.resize(databases)
         machine.seek(applied, time_ms)
+        return
+    if kind == ACCOUNTS:
+        world.accounts.load(obj)
+        return
+    if kind == MAINTENANCE:
+        world.maintenance.load(obj)
         return
     number, *staged, keys, values = obj
     if kind in (STAGED, STAGED_EXPIRES, STAGED_FLAGS):

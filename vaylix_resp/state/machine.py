@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import EX_BROKEN, CommandError, Halt
+from .accounts import Accounts
 from .keyspace import Database
+from .maintenance import Maintenance
 from .scan_order import Rng, ScanOrder, Unindexed
 from .staging import Staging
 from .values import VERSION_BYTES
@@ -31,12 +33,14 @@ class World:
     """What all databases share. Fields of the second group are for observers and not part of the state."""
 
     __slots__ = (
+        "accounts",
         "databases",
         "deleted_version",
         "events",
         "expired",
         "handlers",
         "hits",
+        "maintenance",
         "misses",
         "now_ms",
         "on_bug",
@@ -53,7 +57,9 @@ class World:
         "views",
     )
 
-    def __init__(self, databases: int, handlers: Mapping[bytes, Handler], rng: Rng) -> None:
+    def __init__(self, databases: int, handlers: Mapping[bytes, Handler], rng: Rng, accounts: Accounts) -> None:
+        self.accounts = accounts  # users and roles
+        self.maintenance = Maintenance()
         self.handlers = handlers  # by operation name; for operations that contain others
         self.databases = [Database() for _ in range(databases)]
         self.sequence = 0  # of the entry being applied
@@ -112,9 +118,10 @@ class StateMachine:
         databases: int = 16,
         *,
         rng: Rng,
+        accounts: Accounts,
         rows: Mapping[bytes, RowHandler] | None = None,
     ) -> None:
-        self.world = World(databases, table, rng)
+        self.world = World(databases, table, rng, accounts)
         self.table = table
         self.rows = rows or {}  # for some names: the same as the handler, for many operations at once
         self.applied = 0  # sequence of the last entry applied

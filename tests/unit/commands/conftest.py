@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from vaylix_resp.commands.operations import OPERATIONS, in_database
+from vaylix_resp.commands.registry import new_accounts
 from vaylix_resp.commands.spec import DECLARED, CommandSpec, Kind
 from vaylix_resp.errors import CommandError, wrong_arity
 from vaylix_resp.state.machine import StateMachine
@@ -43,7 +44,7 @@ class Box:
             if spec.kind is not Kind.SESSION and spec.handler is not None:
                 parent = name.partition("|")[0].upper().encode()
                 table[parent] = _by_subcommand if "|" in name else spec.handler
-        self.machine = StateMachine(table, databases, rng=Random(seed))
+        self.machine = StateMachine(table, databases, rng=Random(seed), accounts=new_accounts())
         self.machine.on_bug = _raise
         self.now = START_MS
         self.refused = False

@@ -17,7 +17,7 @@ from vaylix_resp.commands.operations import (
     transaction,
     unstage,
 )  # fmt: skip
-from vaylix_resp.commands.registry import apply_table
+from vaylix_resp.commands.registry import apply_table, new_accounts
 from vaylix_resp.engine import entries
 from vaylix_resp.errors import CommandError, Halt
 from vaylix_resp.resp.reply import NULL_ARRAY, OK
@@ -28,7 +28,7 @@ NOW = 1_700_000_000_000
 
 @pytest.fixture
 def machine():
-    machine = StateMachine(apply_table(), 16, rng=Random(1))
+    machine = StateMachine(apply_table(), 16, rng=Random(1), accounts=new_accounts())
 
     def on_bug(name, bug):
         raise bug
@@ -127,7 +127,7 @@ class Broken:
             tx.put(b"half", b"done")
             raise failure
 
-        self.machine = StateMachine(apply_table() | {b"GETDEL": fail}, 16, rng=Random(1))
+        self.machine = StateMachine(apply_table() | {b"GETDEL": fail}, 16, rng=Random(1), accounts=new_accounts())
         self.told = []
         self.machine.on_bug = lambda name, bug: self.told.append((name, bug))
         self.machine.begin_batch(NOW, 1)
@@ -158,7 +158,7 @@ def test_lack_of_memory_inside_is_not_hidden(words):
 )
 def test_a_request_that_this_version_does_not_know_is_told_by_its_name(words):
     """Not as a bug of the handler: recovery refuses the one and goes on after the other."""
-    machine = StateMachine(apply_table(), 16, rng=Random(1))
+    machine = StateMachine(apply_table(), 16, rng=Random(1), accounts=new_accounts())
     told = []
     machine.on_bug = lambda name, bug: told.append(bug)
     apply(machine, *words)

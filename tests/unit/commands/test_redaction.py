@@ -26,6 +26,11 @@ def spec(name):
     ("config|set", "CONFIG SET timeout requirepass pw", "CONFIG SET timeout requirepass *"),
     ("config|set", "CONFIG SET requirepass", "CONFIG SET requirepass"),
     ("config|get", "CONFIG GET requirepass", "CONFIG GET requirepass"),
+    ("acl|setuser", "ACL SETUSER u on >pw pw2", "ACL SETUSER * * * *"),
+    ("acl|setpass", "ACL SETPASS pw pw2", "ACL SETPASS * *"),
+    ("acl|setrole", "ACL SETROLE r >pw", "ACL SETROLE r *"),
+    ("acl|dryrun", "ACL DRYRUN u auth name pw", "ACL DRYRUN u auth name *"),
+    ("acl|getuser", "ACL GETUSER u", "ACL GETUSER u"),
     ("set", "SET auth pw", "SET auth pw"),
 ])  # fmt: skip
 def test_secrets_are_not_shown(name, line, shown):

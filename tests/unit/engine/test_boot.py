@@ -295,3 +295,30 @@ def test_recovery_reads_a_directory_that_another_process_may_not() -> None:
     assert locked.value.exit_code == EX_CONFIG
     lab.write("SET k 1")
     assert Lab(SimDisk.copy(lab.sim)).get("k") == b"1"
+
+
+def test_a_snapshot_with_a_right_that_nobody_knows_is_of_a_newer_version() -> None:
+    class Reader:
+        path, sequence = "snapshots/1.snap", 1
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            yield image.META, [1, 1000, 0, 0, 1]
+            yield image.ACCOUNTS, [1, [], [[b"u", [b"on", b"+nosuch"], 1, []]]]
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    with pytest.raises(Corrupt, match="users and roles that this version knows.*start the version") as refused:
+        boot.load_snapshot(boot.new_machine(1), Reader())  # type: ignore[arg-type]
+    assert refused.value.exit_code == EX_DATA
+
+
+def test_users_come_back_from_the_log_and_from_a_snapshot() -> None:
+    lab = Lab(SimDisk())
+    lab.write("@acl setrole r ~a* +get", "@acl setuser u on nopass role=r", "SET a 1")
+    snapshot(lab)
+    lab.write("@acl setuser u -get expireat=9999999999")
+    lines = lab.machine.world.accounts.lines()
+    again = Lab(lab.disk.kill())
+    assert again.machine.world.accounts.lines() == lines
+    assert digest_hex(again.machine) != digest_hex(boot.new_machine(1))

@@ -20,8 +20,11 @@ from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from vaylix_resp.config import Settings
 from vaylix_resp.engine import boot, entries
+from vaylix_resp.engine.founding import found
 from vaylix_resp.engine.node import Batch, Node
+from vaylix_resp.limits import KIB
 from vaylix_resp.server.connection import Connection
+from vaylix_resp.server.entrance import cost_of, policy_of
 from vaylix_resp.server.shared import Shared
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.storage.errors import DiskFull, WalFailed
@@ -192,6 +195,7 @@ class Peer:
 class Stage:
     def __init__(self, databases: int = 16, **settings: Any) -> None:
         self.settings = Settings()
+        self.settings.password_hash_memory, self.settings.password_hash_iterations = 128 * KIB, 1
         for name, value in settings.items():
             assert hasattr(self.settings, name), name
             setattr(self.settings, name, value)
@@ -199,7 +203,7 @@ class Stage:
         self.databases = databases
         self.disk = SimDisk()
         self.store, self.node = self._start(self.disk)
-        self.shared = Shared(self.settings, self.clock, self.node, "0" * 40)
+        self.shared = Shared(self.settings, self.clock, self.node, "0" * 40, AtOnce())
         self.peers: list[Peer] = []
         self.readers: list[Wire] = []
         self.timers: list[Timer] = []
@@ -215,6 +219,9 @@ class Stage:
         assert boot.recover(store, machine) == []
         node = Node(store.wal, machine, self.clock, Random(7))
         boot.open_term(node)
+        if self.settings.requirepass:
+            cost, policy = cost_of(self.settings), policy_of(self.settings)
+            found(node, [], "", self.settings.requirepass, policy=policy, cost=cost)
         return store, node
 
     def _bug(self, name: str, bug: BaseException) -> None:
@@ -322,6 +329,22 @@ class Stage:
         machine = boot.new_machine(self.databases)
         boot.recover(store, machine)
         return digest_hex(machine)
+
+
+class AtOnce:
+    """Workers that are never busy: what is handed to them is done before anything else happens."""
+
+    count = 1
+
+    def run(self, work: Any, finished: Any) -> None:
+        try:
+            result = work()
+        except Exception as failure:  # noqa: BLE001 - as the real ones do
+            result = failure
+        finished(result)
+
+    def close(self) -> None:
+        return None
 
 
 class Timer:

@@ -146,8 +146,10 @@ def test_taking_the_password_away_logs_everybody_in(guarded):
     client, admin = guarded.connect(), guarded.connect("AUTH secret")
     assert client.ask("GET a") == [NOAUTH]
     guarded.settings.set_many([("requirepass", "")])
+    guarded.commit()
     assert client.ask("GET a", "SET a 1") == ["_", "+OK"]
     guarded.settings.set_many([("requirepass", "new")])
+    guarded.commit()
     assert client.ask("GET a") == admin.ask("GET a") == ["1"] and guarded.connect().ask("GET a") == [NOAUTH]
 
 

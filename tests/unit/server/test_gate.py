@@ -14,6 +14,7 @@ MISCONF = CommandError("MISCONF a test's own")
 REASONS = {
     "arity": "ERR wrong number of arguments for 'set' command",
     "log-in": NO_AUTH,
+    "rights": "NOPERM User u has no permissions to run the 'set' command",
     "log": MISCONF.text,
     "subscriber": "ERR Can't execute 'set': only (P|S)SUBSCRIBE",
 }
@@ -22,12 +23,15 @@ REASONS = {
 def session_against_which(reasons):
     stage = Stage()
     client = stage.connect(*(["SUBSCRIBE c"] if "subscriber" in reasons else []))
+    if "rights" in reasons:
+        stage.shared.accounts.set_user("u", [b"on", b"nopass"])
+        client.session.become("u")
     client.session.authenticated = "log-in" not in reasons
     return client.session
 
 
 @pytest.mark.parametrize(
-    "reasons", [set(some) for count in range(5) for some in itertools.combinations(REASONS, count)], ids=",".join
+    "reasons", [set(some) for count in range(len(REASONS) + 1) for some in itertools.combinations(REASONS, count)], ids=",".join
 )
 def test_the_first_reason_counts(reasons):
     session = session_against_which(reasons)

@@ -58,7 +58,7 @@ def test_every_line_is_a_title_a_field_or_blank(server):
         assert re.fullmatch(r"|# [A-Z]\w+|[a-zA-Z][\w.|-]*:[^\r\n]*", line), line
 
 
-DEFAULT = ["Server", "Clients", "Memory", "Persistence", "Encryption", "Stats", "Replication", "Raft", "CPU", "Modules",
+DEFAULT = ["Server", "Clients", "Memory", "Persistence", "Encryption", "Stats", "Replication", "Raft", "CPU", "TLS", "Modules",
            "Errorstats", "Cluster", "Keyspace"]  # fmt: skip
 EVERYTHING = [title for title, _ in SECTIONS.values()]
 

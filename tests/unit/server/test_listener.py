@@ -7,8 +7,10 @@ import stat
 
 import pytest
 
+from tests.unit.security import pki
 from tests.unit.server.front import Stage, pack
 from vaylix_resp.errors import EX_CONFIG, Halt
+from vaylix_resp.security.tls import TlsError
 from vaylix_resp.server.listener import Listener, display
 
 
@@ -33,6 +35,15 @@ async def opened():
     yield start
     for listener in listeners:
         await listener.close()
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """The directives of a server that asks for certificates; its clock stands in the past, so these begin there."""
+    long_ago = {"start_days": -20_000, "days": 30_000}
+    cert, key = pki.put(tmp_path, "server", pki.issued(**long_ago))
+    ca = pki.put_file(tmp_path / "ca.crt", pki.ca_pem())
+    return {"tls_cert_file": cert, "tls_key_file": key, "tls_ca_cert_file": ca, "tls_auth_clients": "optional"}
 
 
 async def ask(reader, writer, *lines):
@@ -70,6 +81,79 @@ async def test_an_address_in_use(opened):
 async def test_no_port_no_tcp(opened):
     _, listener = await opened(port=0, bind=("127.0.0.1",))
     assert listener._servers == []
+
+
+async def connect(port, *pair):
+    context = pki.client_context(pair=pair or None)
+    return await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+
+
+async def test_tls_beside_plain(opened, certificates):
+    port, tls_port = free_port(), free_port()
+    stage, listener = await opened(port=port, tls_port=tls_port, bind=("127.0.0.1",), **certificates)
+    for reader, writer in (await asyncio.open_connection("127.0.0.1", port), await connect(tls_port)):
+        assert await ask(reader, writer, "PING") == b"+PONG\r\n"
+    plain, tls = stage.shared.clients
+    assert tls.laddr == f"127.0.0.1:{tls_port}" and plain.laddr == f"127.0.0.1:{port}" and tls.fd > 0
+    assert stage.shared.tls.info()["tls_connections"] == 1
+    await listener.close()
+    assert await ask(reader, writer, "PING") == b"+PONG\r\n", "who is inside may stay"
+    writer.close()
+
+
+async def test_tls_with_an_address_in_use_or_no_certificate(opened, certificates):
+    port = free_port()
+    await opened(tls_port=port, bind=("127.0.0.1",), **certificates)
+    with pytest.raises(Halt, match="another `bind` or `tls-port`"):
+        await opened(tls_port=port, bind=("127.0.0.1",), **certificates)
+    with pytest.raises(TlsError, match="tls-cert-file is not set") as refused:
+        await opened(tls_port=free_port(), bind=("127.0.0.1",))
+    assert refused.value.exit_code == EX_CONFIG
+
+
+@pytest.mark.parametrize(
+    "name, field, answer, denied",
+    [
+        ("default", "CN", b"+PONG\r\n", 0),
+        ("default", "off", b"-NOAUTH Authentication required.\r\n", 0),
+        ("nobody", "CN", b"-NOAUTH Authentication required.\r\n", 1),
+        ("default", "URI", b"-NOAUTH Authentication required.\r\n", 1),
+        (None, "CN", b"-NOAUTH Authentication required.\r\n", 0),
+    ],
+)
+async def test_a_user_by_certificate(opened, certificates, tmp_path, name, field, answer, denied):
+    port = free_port()
+    stage, _ = await opened(
+        tls_port=port, bind=("127.0.0.1",), requirepass="swordfish", tls_auth_clients_user=field, **certificates
+    )
+    pair = pki.put(tmp_path, "client", pki.issued(name, "client")) if name else ()
+    reader, writer = await connect(port, *pair)
+    assert await ask(reader, writer, "PING") == answer
+    assert stage.shared.stats.acl_access_denied_tls_cert == denied
+    assert await ask(reader, writer, "AUTH swordfish") == b"+OK\r\n"
+    writer.close()
+
+
+async def test_a_slow_reader_over_tls(opened, certificates):
+    """What it was not sent counts; nothing is lost, and others are served meanwhile."""
+    port = free_port()
+    stage, _ = await opened(tls_port=port, bind=("127.0.0.1",), **certificates)
+    filler = stage.connect()
+    filler.ask(("SET", "big", b"x" * (1 << 20)))
+    slow_reader, slow_writer = await connect(port)
+    slow_writer.transport.pause_reading()
+    slow_writer.write(pack(*["GET big"] * 40))
+    reader, writer = await connect(port)
+    while not stage.shared.buffering:
+        assert await ask(reader, writer, "PING") == b"+PONG\r\n"
+    (client,) = stage.shared.buffering
+    assert 0 < client.output_bytes < 4 << 20
+    slow_writer.transport.resume_reading()
+    expected = 40 * len(b"$1048576\r\n" + bytes(1 << 20) + b"\r\n")
+    assert len(await asyncio.wait_for(slow_reader.readexactly(expected), 20)) == expected
+    assert not stage.shared.buffering
+    for one in (writer, slow_writer):
+        one.close()
 
 
 async def test_unix_socket(opened, tmp_path):

@@ -4,14 +4,14 @@ from random import Random
 
 import pytest
 
-from vaylix_resp.commands.registry import apply_table
+from vaylix_resp.commands.registry import apply_table, new_accounts
 from vaylix_resp.state import image
 from vaylix_resp.state.digest import NOTHING, database_digest, digest_hex, key_digest, keys_digest_hex
 from vaylix_resp.state.machine import StateMachine
 
 
 def machine(*lines, at=1000):
-    made = StateMachine(apply_table(), 4, rng=Random(1))
+    made = StateMachine(apply_table(), 4, rng=Random(1), accounts=new_accounts())
     made.begin_batch(at, 1)
     for line in lines:
         made.apply(line.split())
@@ -19,7 +19,7 @@ def machine(*lines, at=1000):
 
 
 def copied(source):
-    target = StateMachine(apply_table(), 4, rng=Random(2))
+    target = StateMachine(apply_table(), 4, rng=Random(2), accounts=new_accounts())
     for kind, obj in image.dump(source):
         image.load(target, kind, obj)
     return target
@@ -84,3 +84,10 @@ def test_the_quick_way_over_plain_keys_agrees_with_the_one_by_key():
     db = machine(b"SET a 1", b"SET b 2").world.databases[0]
     slow = sum(key_digest(db, 0, key) for key in db.items) % (1 << 128)
     assert database_digest(db, 0) == slow
+
+
+def test_users_are_part_of_the_state_but_not_of_the_keys():
+    one, other = machine(*BASE, b"@acl setuser u on"), machine(*BASE, b"@acl setuser v on")
+    assert digest_hex(one) != digest_hex(other)
+    assert keys_digest_hex(one.world) == keys_digest_hex(other.world)
+    assert digest_hex(copied(one)) == digest_hex(one)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaylix_resp.commands.registry import apply_table
+from vaylix_resp.commands.registry import apply_table, new_accounts
 from vaylix_resp.state import image
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.image import EXPIRES, FLAGS, ITEMS, META, TooFewDatabases
@@ -19,7 +19,7 @@ START_MS = 1_700_000_000_000
 
 
 def new_machine(databases: int = 4) -> StateMachine:
-    return StateMachine(apply_table(), databases, rng=Random(1))
+    return StateMachine(apply_table(), databases, rng=Random(1), accounts=new_accounts())
 
 
 def apply(machine: StateMachine, *texts: str) -> StateMachine:
@@ -47,10 +47,16 @@ SCRIPTS = {
     "only deleted": ["SET a 1", "DEL a"],
     "expiry": ["SET a 1 PX 1000", "SET b 1", f"SET c 1 PXAT {2**62}", "PERSIST a", "PEXPIREAT b 9999999999999"],
     "flags": ["EXSET a v FLAGS 4294967295", "EXSET b v FLAGS 1 EX 10", "EXSET b v FLAGS 0"],
+    "users": [
+        "@acl setrole r ~a* +get", "@acl setuser u on nopass role=r (~b +set)", "@acl deluser nobody",
+        f"@acl setuser u #{'ab' * 32} resetpass",
+    ],
     "databases": ["@in 1 SET a 1", "@in 3 SET a 2 EX 5", "SET a 3", "@in 3 MOVE a 2"],
     "exchanged": ["SET a 1 EX 9", "@in 1 SET a 2", "SWAPDB 0 1", "SET new 1", "@in 1 APPEND a x", "SWAPDB 1 2"],
     "flushed": ["SET a 1", "@in 1 SET b 1", "FLUSHALL", "SET c 1"],
     "refused": ["SET a text", "INCR a"],
+    "maintenance": ["SET a 1", "@maintenance on disk"],
+    "no maintenance": ["@maintenance on disk", "@maintenance off"],
 }
 
 

@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from vaylix_resp.commands.registry import new_accounts
 from vaylix_resp.errors import CommandError, Halt
 from vaylix_resp.state.machine import StateMachine
 
@@ -30,7 +31,7 @@ TABLE = {b"PUT": put, b"REFUSE": refuse, b"FAIL": fail, b"MEMORY": out_of_memory
 
 @pytest.fixture
 def machine():
-    return StateMachine(TABLE, 3, rng=Random(1))
+    return StateMachine(TABLE, 3, rng=Random(1), accounts=new_accounts())
 
 
 def test_time_and_seed_are_the_batch_s(machine):

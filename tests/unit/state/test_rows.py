@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vaylix_resp.commands.registry import new_accounts
 from vaylix_resp.resp.reply import OK
 from vaylix_resp.resp.writer import CRLF, bulk, emit_bulks
 from vaylix_resp.state.digest import digest_hex
@@ -54,7 +55,7 @@ def put_row(tx: Any, row: Any) -> Any:
 
 def machine(*, rows: bool) -> StateMachine:
     table = {b"SET": put, b"ACT": act}
-    made = StateMachine(table, 2, rng=Random(1), rows={b"SET": put_row} if rows else {})
+    made = StateMachine(table, 2, rng=Random(1), accounts=new_accounts(), rows={b"SET": put_row} if rows else {})
     made.begin_batch(1000, 1)
     return made
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from vaylix_resp.commands import operations
 from vaylix_resp.commands.operations import in_database, publish, stage, unstage
-from vaylix_resp.commands.registry import apply_table, row_table
+from vaylix_resp.commands.registry import apply_table, new_accounts, row_table
 from vaylix_resp.errors import CommandError
 from vaylix_resp.state import image, keyspace, staging
 from vaylix_resp.state.digest import digest_hex, keys_digest_hex
@@ -30,7 +30,7 @@ Entry = tuple[bytes, ...]
 
 
 def new_machine(databases: int = DBS) -> StateMachine:
-    machine = StateMachine(apply_table(), databases, rng=Random(1), rows=row_table())
+    machine = StateMachine(apply_table(), databases, rng=Random(1), accounts=new_accounts(), rows=row_table())
 
     def on_bug(name: bytes, bug: Exception) -> None:
         raise bug

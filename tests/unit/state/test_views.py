@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from vaylix_resp.commands.registry import new_accounts
 from vaylix_resp.state import image, views
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.machine import TRASH_MAX, StateMachine
@@ -21,7 +22,7 @@ def new_machine():
         for db, name, *words in argv[1]:
             ACTIONS[name](tx.other(db), *words)
 
-    machine = StateMachine({b"run": run}, DBS, rng=Random(1))
+    machine = StateMachine({b"run": run}, DBS, rng=Random(1), accounts=new_accounts())
     machine.begin_batch(1_000_000, 0)
     return machine
 

@@ -1,0 +1,232 @@
+"""Who comes in: log-ins, changes of users as the server meets them, the ACL file.
+
+Promise: nothing here waits: passwords are worked out in the pool, files are read elsewhere.
+Not here: the order of questions at a log-in (`engine.log_in`), the commands (`commands.connection`, `commands.acl*`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from ..commands import acl_operations
+from ..commands.ports import Client, Later, then
+from ..engine.log_in import BUSY, RIGHT, LogIn, Result
+from ..engine.password_pool import PasswordPool, Ticket, Workers
+from ..errors import CommandError, error
+from ..limits import KIB
+from ..observability.logs import get_log
+from ..resp.reply import OK, Reply
+from ..security.acl import text_of
+from ..security.acl_log import MULTI, TOP_LEVEL, AclLog
+from ..security.lockout import Lockout, Rule
+from ..security.passwords import Cost, PasswordRefused, Policy, expired
+from ..state.account import Account
+from ..state.accounts import DEFAULT, Accounts
+from ..storage.disk import RealDisk
+from . import rights
+
+if TYPE_CHECKING:
+    from .shared import Shared
+
+log = get_log("security")
+
+FILE_BYTES_MAX: Final = 16 * 1024 * KIB
+NOT_SAVED: Final = "There was an error trying to save the ACLs. Please check the server logs for more information"
+_COSTS: Final = ("password-hash-memory", "password-hash-iterations", "password-hash-lanes")
+_LOCKS: Final = (
+    "login-user-limit", "login-user-lock-max", "login-address-limit", "login-address-lock-max", "login-window",
+    "login-lock-time",
+)  # fmt: skip
+
+
+class Entrance:
+    """Of one server. `changing` is what CONFIG SET requirepass has begun, until its reply has been asked for."""
+
+    def __init__(self, shared: Shared, accounts: Accounts, workers: Workers) -> None:
+        settings = shared.settings
+        self._shared = shared
+        self._workers = workers
+        self._accounts = accounts
+        self._version = accounts.version
+        self._names = set(accounts.users)
+        self._decoys: tuple[int, list[list[str]]] = (-1, [])
+        self.acl_log = AclLog()
+        self.passwords = PasswordPool(workers, self._forms)
+        self.lockout = Lockout()
+        self._log_in = LogIn(self._find, self.passwords, self.lockout, shared.clock)
+        self.file = AccountFile(settings.aclfile)
+        self.changing: Later | None = None
+        self._refused = False
+        settings.subscribe("requirepass", self._password_set)
+        for names, follow in ((_COSTS, self._set_cost), (_LOCKS, self._set_rules)):
+            follow()
+            for name in names:
+                settings.subscribe(name, follow)
+
+    def close(self) -> None:
+        """Nobody is let in any more; waits for a password that is being worked out."""
+        self._workers.close()
+
+    # Log-ins.
+
+    def verify(self, session: Client, user: bytes, password: bytes, asked_by: bytes) -> Later:
+        """Is this the password of that user? OK or the error; a failure counts, even if the client is gone by then."""
+        later = Later()
+
+        def done(result: Result) -> None:
+            self._ended(session, user, asked_by, result)
+            later.resolve(OK if result.outcome == RIGHT else result.refusal)
+
+        begun = self._log_in.begin(user, password, session.addr, done)
+        if isinstance(begun, Ticket):
+            if not later.done:
+                later.on_cancel = begun.cancel
+        else:
+            done(begun)
+        return later
+
+    def _find(self, name: str) -> Account | None:
+        return self._accounts.users.get(name)  # looked up each time: a change replaces the table
+
+    def _ended(self, session: Client, user: bytes, asked_by: bytes, result: Result) -> None:
+        for lock in result.locks:
+            log.warning(f"locked after failed log-ins: {lock.kind} {lock.name}", strikes=lock.strikes)
+        if result.outcome in (RIGHT, BUSY):
+            return
+        self._shared.stats.acl_access_denied_auth += 1
+        context = MULTI if session.multi is not None or session.in_block else TOP_LEVEL
+        rights.note(session, "auth", asked_by, user, context)
+
+    def user_of_certificate(self, names: Sequence[bytes]) -> str | None:
+        """The first of the names in a client's certificate that is a user who may log in."""
+        now_ms = self._shared.clock.wall_ms()
+        for name in map(text_of, names):
+            account = self._accounts.users.get(name)
+            if account is not None and account.enabled and not expired(account.expires_at_s, now_ms):
+                return name
+        return None
+
+    def _forms(self) -> list[list[str]]:
+        """The passwords of all users who have any: what guesses at others are compared with."""
+        version, found = self._decoys
+        if version != self._accounts.version:
+            found = [one.passwords for one in self._accounts.users.values() if one.passwords]
+            self._decoys = self._accounts.version, found
+        return found
+
+    # Changes.
+
+    def changed(self) -> None:
+        """Entries have been applied: if users or roles are among what they changed, every session is looked at."""
+        accounts = self._accounts
+        if accounts.version == self._version:
+            return
+        self._version = accounts.version
+        names = set(accounts.users)
+        for name in self._names - names:
+            self.lockout.forget_user(name)
+        self._names = names
+        for session in list(self._shared.clients):
+            rights.renew(session)
+
+    def _password_set(self, password: str) -> None:
+        """CONFIG SET requirepass: the password of `default`, which is part of the state. ValueError refuses it."""
+        if self._refused:  # now told the value from before; nothing has been done
+            self._refused = False
+            return
+        try:
+            self._change_password(password)
+        except ValueError:
+            self._refused = True
+            raise
+
+    def _change_password(self, password: str) -> None:
+        given = password.encode("utf-8", "surrogateescape")
+        rules = [b"resetpass", b">" + given] if password else [b"nopass"]
+        if self._shared.node.refusal is not None:
+            raise ValueError(self._shared.node.refusal.text)
+        policy = policy_of(self._shared.settings)
+        if password:
+            policy.check(given)
+        account = self._accounts.users[DEFAULT]
+        sealed = Later()
+        ticket = self.passwords.seal(rules, [*account.passwords], [*account.history], policy, sealed.resolve)
+        if isinstance(ticket, CommandError):
+            raise PasswordRefused(ticket.text)
+        change = then(sealed, lambda done: self._shared.propose(acl_operations.set_user(DEFAULT, done)))
+        self.changing = answer = Later(timeout_reply=OK)  # who asked may go away: the change goes on
+        change.listen(answer.resolve)
+
+    def _set_cost(self, _: object = None) -> None:
+        self.passwords.cost = cost_of(self._shared.settings)
+
+    def _set_rules(self, _: object = None) -> None:
+        settings, lockout = self._shared.settings, self.lockout
+        window, lock_s = settings.login_window, settings.login_lock_time
+        lockout.user_rule = Rule(settings.login_user_limit, window, lock_s, settings.login_user_lock_max)
+        lockout.address_rule = Rule(settings.login_address_limit, window, lock_s, settings.login_address_lock_max)
+
+
+def cost_of(settings: Any) -> Cost:
+    """What new passwords are derived with."""
+    return Cost(
+        settings.password_hash_memory // KIB, settings.password_hash_iterations, settings.password_hash_lanes
+    )
+
+
+def policy_of(settings: Any) -> Policy:
+    return Policy(settings.password_min_length, settings.password_classes, settings.password_history)
+
+
+class AccountFile:
+    """`aclfile`, for ACL LOAD and SAVE; read and written off the loop."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def read(self) -> Later:
+        """Its bytes, or the error."""
+        return _elsewhere(partial(self._read, os.path.abspath(self.path)))
+
+    def _read(self, path: str) -> bytes | CommandError:
+        try:
+            return read_file(path)
+        except OSError as problem:
+            return error(f"Error loading ACLs, opening file '{self.path}': {problem.strerror or problem}")
+
+    def write(self, content: bytes) -> Later:
+        return _elsewhere(partial(_write, os.path.abspath(self.path), content))
+
+
+def read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        content = file.read(FILE_BYTES_MAX + 1)
+    if len(content) > FILE_BYTES_MAX:
+        raise OSError(f"the file is larger than {FILE_BYTES_MAX} bytes")
+    return content
+
+
+def _write(path: str, content: bytes) -> Reply:
+    try:
+        RealDisk().replace_private_file(path, content)
+    except OSError as problem:
+        log.warning(f"the ACL file could not be written: {problem.strerror or problem}", path=path)
+        return error(NOT_SAVED)
+    return OK
+
+
+def _elsewhere(work: Callable[[], Any]) -> Later:
+    later = Later()
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+
+    def done(ended: asyncio.Future[Any]) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            later.resolve(ended.result())
+
+    future.add_done_callback(done)
+    return later
