@@ -1,7 +1,7 @@
 """A state to a logical backup, and a backup to a state: for the child of the server and for the offline tool.
 
 Promises: a backup has its name only when it is whole and durable; what `load` returns has the digests that were taken
-of the state when it was saved, so saving and loading lose nothing: versions, sequence and counters included.
+of the state when it was saved, so saving and loading lose nothing: versions, sequence, counters, users included.
 Not here: the file (`storage.backup_file`), the directory it is in (`storage.backup_sidecar`), which state (`restore`).
 """
 
@@ -28,6 +28,7 @@ from ...storage.errors import Corrupt, KeyMissing, Unreadable
 from ...storage.sealing import CLEAR, Keys
 from ..boot import new_machine
 from ..keys import SealedKeys
+from .backup_parts import parts_of, take
 
 READ_BYTES: Final = MIB
 LOAD_KEYS: Final = 1000  # taken into the machine together
@@ -60,6 +61,8 @@ def save(
     writer = BackupWriter(disk, temporary, head, keys, throttle)
     total = sum(len(db.items) for db in world.databases)
     try:
+        for part, value in parts_of(machine):
+            writer.add_part(part, value)
         for done, row in enumerate(rows_of(machine), 1):
             writer.add(row)
             if say and not done % LOAD_KEYS:
@@ -148,6 +151,7 @@ def load(
         loader.end()
         assert reader.content is not None
         check_content(sidecar, reader.content, path)
+        take(machine, reader.parts, path)
     finally:
         reader.close()
     world = machine.world

@@ -1,6 +1,7 @@
 """A logical backup in a file: one JSON line per key, sealed in chunks or, if asked, as plain text.
 
-    NAME.vxb   {"format": 1, "sequence": ...}         first line: what state this is (`Head`)
+    NAME.vxb   {"format": 2, "sequence": ...}         first line: what state this is (`Head`)
+               {"part": name, "value": ...}           what is no key: users and roles, ... (none of them in format 1)
                {"db": 0, "key": base64, ...}          one line per key (`Row`)
                {"end": true, "keys": ..., ...}        last line: how many, and digests of the state (`Tail`)
 
@@ -30,7 +31,7 @@ from vaylix_resp.storage.sealing import WRAPPED_BYTES_MAX, Cipher, Keys
 
 T = TypeVar("T")
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 CHUNK_BYTES: Final = MIB  # of text, sealed together; bounds what a reader has to hold
 SYNC_BYTES: Final = 8 * MIB  # synced so often while writing: one fsync of everything would stall the log's own
 STRING: Final = "string"  # the only type so far
@@ -110,6 +111,11 @@ class BackupWriter:
         if header:
             self._io(lambda: self._write(header))
 
+    def add_part(self, name: str, value: Any) -> None:
+        """Something that is no key, as JSON; before all keys."""
+        assert not self._counts, name
+        self._gather(_line({"part": name, "value": value}))
+
     def add(self, row: Row) -> None:
         db, key, kind, value, version, expire_at_ms, flags = row
         at = "null" if expire_at_ms is None else expire_at_ms
@@ -118,6 +124,9 @@ class BackupWriter:
             f'"version":{version},"expire_at_ms":{at},"flags":{flags}}}\n'
         ).encode("ascii")
         self._counts[db, kind] += 1
+        self._gather(line)
+
+    def _gather(self, line: bytes) -> None:
         self._text.append(line)
         self._gathered += len(line)
         if self._gathered >= CHUNK_BYTES:

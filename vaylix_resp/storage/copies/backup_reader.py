@@ -44,6 +44,7 @@ T = TypeVar("T")
 ADVICE: Final = "restore from another backup; 'vaylix backup verify FILE' tells which are whole"
 DATABASES_MAX: Final = 65536  # as the directive allows; a machine is made with so many
 ROW_FIELDS: Final = "db, key, type, value, version, expire_at_ms, flags"
+READABLE: Final = (1, FORMAT_VERSION)
 LINE_BYTES_MAX: Final = 3 * REQUEST_BYTES_MAX  # a key as long as a value, and its value, in base64: a third more
 
 _STORE_ID = re.compile("[0-9a-f]{32}")
@@ -73,6 +74,7 @@ class BackupReader:
         self._file = open_backup(disk, path)
         self._size = self._file.size()
         self.content: Content | None = None  # when `rows` has come to its end
+        self.parts: dict[str, Any] = {}  # by name; complete when the first key has come
         self._stored, self._plain, self._plain_bytes, self._at = sha256(), sha256(), 0, 0
         try:
             self._cipher = self._open_header(keys)
@@ -107,7 +109,7 @@ class BackupReader:
             if tail is not None:
                 raise self._corrupt("nothing behind the last line")
             if found is None:
-                tail = self._read_tail(line, counts.total())
+                tail = self._read_other(line, counts.total())
                 continue
             row = self._row(found)
             counts[row.db] += 1
@@ -143,13 +145,13 @@ class BackupReader:
         magic, version, flags, store_id, sequence, term, time_ms = BOUND.unpack_from(raw)
         if magic != MAGIC:
             raise self._corrupt("the mark of a backup")
-        if version != FORMAT_VERSION or flags:
+        if version not in READABLE or flags:
             text = f"backup format version {FORMAT_VERSION}, this one is {version}"
             raise Corrupt(self.path, 8, text, advice="use the version of vaylix that wrote it")
         key_id, length, wrapped = KEY.unpack_from(raw, BOUND.size)
         if length > WRAPPED_BYTES_MAX or any(wrapped[length:]):
             raise self._corrupt("a wrapped data key")
-        self._place = store_id.hex(), sequence, term, time_ms
+        self._place = version, store_id.hex(), sequence, term, time_ms
         self._bound = sha256(raw).digest()
         cipher = keys.open(key_id, wrapped[:length], raw[: BOUND.size], self.path)
         self._at = HEADER_BYTES
@@ -208,7 +210,8 @@ class BackupReader:
 
     def _read_head(self) -> Head:
         obj = self._parse(next(self._lines, b""), "a first line in JSON")
-        if obj.pop("format", None) != FORMAT_VERSION:
+        self._format = obj.pop("format", None)
+        if self._format not in READABLE:
             raise self._corrupt(f"a first line of backup format {FORMAT_VERSION}")
         head = self._typed(Head, obj, "a first line with store id, sequence and counters")
         numbers = (head.sequence, head.term, head.time_ms, head.top_version, head.deleted_version)
@@ -216,13 +219,21 @@ class BackupReader:
             raise self._corrupt("a store id of 16 bytes and a number of databases")
         if any(number < 0 or number >> 63 for number in numbers):
             raise self._corrupt("sequence, term, time and versions of 63 bits")
-        if self._cipher and self._place != (head.store_id, head.sequence, head.term, head.time_ms):
-            raise self._corrupt("the same store, sequence and time in header and first line")
+        place = self._format, head.store_id, head.sequence, head.term, head.time_ms
+        if self._cipher and self._place != place:
+            raise self._corrupt("the same format, store, sequence and time in header and first line")
         return head
 
-    def _read_tail(self, line: bytes, total: int) -> Tail:
+    def _read_other(self, line: bytes, total: int) -> Tail | None:
+        """What is no key: a part of the state, or behind `total` keys the last line."""
         expected = f"a key ({ROW_FIELDS}) as this program writes it, or the last line"
         obj = self._parse(line, expected)
+        if not total and obj.keys() == {"part", "value"} and self._format > 1:
+            name = obj["part"]
+            if not isinstance(name, str) or name in self.parts:
+                raise self._corrupt("each part of the state once, with its name")
+            self.parts[name] = obj["value"]
+            return None
         if obj.pop("end", None) is not True:
             raise self._corrupt(expected)
         tail = self._typed(Tail, obj, "a last line with the number of keys and digests")
