@@ -1,0 +1,1 @@
+"""The audit log on disk: written off the loop, checked at the start and on demand."""
