@@ -1,8 +1,9 @@
-"""Kinds of configuration values: from words to a value and back.
+"""Kinds of configuration values that are one word: from the word to a value and back.
 
 Each kind refuses with the text that Redis 7.0.15 answers after the dash of `CONFIG SET failed ... - `, so one text
 serves CONFIG SET and the refusal at start. Values are immutable; they may be shared and compared.
-Not here: which directives there are (`directives`), where their words come from (`config`).
+Not here: kinds of several words (`config_words`, `config_rates`, `config_lines`), which directives there are
+(`directives`), where their words come from (`config`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
 T = TypeVar("T")
 
 INT32_MAX = (1 << 31) - 1
 INT64_MAX = (1 << 63) - 1
-BIND_ADDRESSES_MAX = 16  # Redis's own limit; each is a listening socket
 _DIGITS_MAX = 20  # more digits than any 64-bit number has: refused before int() reads them
 
 
@@ -67,7 +67,7 @@ class Single(Kind[T]):
         return str(value)
 
 
-def _integer(word: str) -> int:
+def whole_number(word: str) -> int:
     """Strict decimal: no `+1`, `1_0`, ` 1`, `01` or other digits that int() would take."""
     if len(word) > _DIGITS_MAX or not re.fullmatch(r"0|-?[1-9][0-9]*", word, re.ASCII):
         raise BadValue("argument couldn't be parsed into an integer")
@@ -77,7 +77,7 @@ def _integer(word: str) -> int:
     return value
 
 
-def _bytes(word: str) -> int:
+def byte_count(word: str) -> int:
     """`64mb` and its like; powers of 1024 with a b, powers of 1000 without, as in redis.conf."""
     match = re.fullmatch(r"([0-9]{1,20})(b|k|kb|m|mb|g|gb)?", word.lower(), re.ASCII)
     if not match:
@@ -96,7 +96,7 @@ def size_text(count: int) -> str:
     return str(count)
 
 
-def _check_range(value: int, low: int, high: int) -> int:
+def in_range(value: int, low: int, high: int) -> int:
     if not low <= value <= high:
         raise BadValue(f"argument must be between {low} and {high} inclusive")
     return value
@@ -111,10 +111,10 @@ class Integer(Single[int]):
     clamp: bool = False  # hz: out of range means the nearest bound, as in Redis
 
     def parse_word(self, word: str) -> int:
-        value = _integer(word)
+        value = whole_number(word)
         if self.clamp:
             return min(max(value, self.low), self.high)
-        return _check_range(value, self.low, self.high)
+        return in_range(value, self.low, self.high)
 
     def describe(self) -> str:
         return f"a whole number from {self.low} to {self.high}"
@@ -129,8 +129,8 @@ class Memory(Single[int]):
     zero: bool = False
 
     def parse_word(self, word: str) -> int:
-        value = _bytes(word)
-        return value if self.zero and value == 0 else _check_range(value, self.low, self.high)
+        value = byte_count(word)
+        return value if self.zero and value == 0 else in_range(value, self.low, self.high)
 
     def lines(self, value: int) -> list[list[str]]:
         return [[size_text(value)]]
@@ -148,7 +148,7 @@ class Permissions(Single[int]):
     def parse_word(self, word: str) -> int:
         if not re.fullmatch(r"[0-7]{1,4}", word, re.ASCII):
             raise BadValue("argument couldn't be parsed into an integer")
-        return _check_range(int(word, 8), 0, 0o777)
+        return in_range(int(word, 8), 0, 0o777)
 
     def render(self, value: int) -> str:
         return f"{value:o}"
@@ -246,160 +246,6 @@ class FileCommand(Text):
             if found[1] not in ("p", "f", "%"):
                 raise BadValue(f"argument must not contain {found[0]}: only %p, %f and %% have a meaning")
         return Text.parse_word(self, word)
-
-
-class Words(Kind[T]):
-    """Several words on one line."""
-
-    many: ClassVar[bool] = True
-
-
-def _no_empty(words: Sequence[str]) -> list[str]:
-    """`name ""` means an empty list."""
-    return [] if list(words) == [""] else list(words)
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses(Words[tuple[str, ...]]):
-    """Addresses to listen on; a leading `-` means that it may be missing, `*` means all of IPv4."""
-
-    def parse(self, words: Sequence[str], base: tuple[str, ...], again: bool) -> tuple[str, ...]:
-        given = tuple(_no_empty(words))
-        if len(given) > BIND_ADDRESSES_MAX:
-            raise BadValue("Too many bind addresses specified.")
-        if any(not re.fullmatch(r"-?[0-9A-Za-z.:%*_-]+", word, re.ASCII) for word in given):
-            raise BadValue("Failed to bind to specified addresses.")
-        return given
-
-    def render(self, value: tuple[str, ...]) -> str:
-        return " ".join(value)
-
-    def lines(self, value: tuple[str, ...]) -> list[list[str]]:
-        return [list(value) or [""]]
-
-    def describe(self) -> str:
-        return f"up to {BIND_ADDRESSES_MAX} addresses, separated by spaces"
-
-
-@dataclass(frozen=True, slots=True)
-class Percentiles(Words[tuple[float, ...]]):
-    """Percentiles of latency, each from 0 to 100."""
-
-    def parse(self, words: Sequence[str], base: tuple[float, ...], again: bool) -> tuple[float, ...]:
-        given = []
-        for word in _no_empty(words):
-            if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,10})?", word, re.ASCII) or float(word) > 100:
-                raise BadValue("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")
-            given.append(float(word))
-        return tuple(given)
-
-    def render(self, value: tuple[float, ...]) -> str:
-        return " ".join(f"{percentile:.10f}".rstrip("0").rstrip(".") for percentile in value)
-
-    def lines(self, value: tuple[float, ...]) -> list[list[str]]:
-        return [self.render(value).split() or [""]]
-
-    def describe(self) -> str:
-        return "numbers from 0 to 100, separated by spaces"
-
-
-@dataclass(frozen=True, slots=True)
-class SavePoint:
-    """A snapshot is due once `changes` keys changed and `seconds` have passed since the last one."""
-
-    seconds: int
-    changes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SavePoints(Words[tuple[SavePoint, ...]]):
-    """Pairs of seconds and changes; `""` means none."""
-
-    def parse(self, words: Sequence[str], base: tuple[SavePoint, ...], again: bool) -> tuple[SavePoint, ...]:
-        given = _no_empty(words)
-        if not given:
-            return ()
-        try:
-            numbers = [_integer(word) for word in given]
-        except BadValue:
-            numbers = []
-        if not numbers or len(numbers) % 2 or min(numbers[::2]) < 1 or min(numbers[1::2]) < 0:
-            raise BadValue("Invalid save parameters")
-        points = tuple(SavePoint(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True))
-        return base + points if again else points
-
-    def render(self, value: tuple[SavePoint, ...]) -> str:
-        return " ".join(f"{point.seconds} {point.changes}" for point in value)
-
-    def lines(self, value: tuple[SavePoint, ...]) -> list[list[str]]:
-        return [[str(point.seconds), str(point.changes)] for point in value] or [[""]]
-
-    def describe(self) -> str:
-        return 'pairs of seconds and changes such as "900 1 300 10", or "" for none'
-
-
-@dataclass(frozen=True, slots=True)
-class OutputLimit:
-    """What may wait for one client: at once closed above `hard_bytes`, or above `soft_bytes` for `soft_seconds`.
-
-    0 means no such limit.
-    """
-
-    hard_bytes: int
-    soft_bytes: int
-    soft_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class OutputLimits:
-    """The limits of the three classes of clients."""
-
-    normal: OutputLimit
-    replica: OutputLimit
-    pubsub: OutputLimit
-
-
-@dataclass(frozen=True, slots=True)
-class OutputLimitsKind(Words[OutputLimits]):
-    """`<class> <hard> <soft> <seconds>`, once or several times; classes not named keep theirs."""
-
-    classes: tuple[str, ...] = field(default=("normal", "replica", "pubsub"))
-
-    def parse(self, words: Sequence[str], base: OutputLimits, again: bool) -> OutputLimits:
-        if not words or len(words) % 4:
-            raise BadValue("Wrong number of arguments in buffer limit configuration.")
-        changes: dict[str, Any] = {}
-        for start in range(0, len(words), 4):
-            name = words[start].lower()
-            name = "replica" if name == "slave" else name
-            if name not in self.classes:
-                raise BadValue("Invalid client class specified in buffer limit configuration.")
-            try:
-                sizes = _bytes(words[start + 1]), _bytes(words[start + 2])
-                seconds = _check_range(_integer(words[start + 3]), 0, INT32_MAX)
-            except BadValue as bad:
-                raise BadValue("Error in hard, soft or soft_seconds setting in buffer limit configuration.") from bad
-            changes[name] = OutputLimit(*sizes, seconds)
-        return replace(base, **changes)
-
-    def lines(self, value: OutputLimits) -> list[list[str]]:
-        return [
-            [name, size_text(limit.hard_bytes), size_text(limit.soft_bytes), str(limit.soft_seconds)]
-            for name, limit in self._rows(value)
-        ]
-
-    def render(self, value: OutputLimits) -> str:
-        return " ".join(
-            f"{name} {limit.hard_bytes} {limit.soft_bytes} {limit.soft_seconds}" for name, limit in self._rows(value)
-        )
-
-    @staticmethod
-    def _rows(value: OutputLimits) -> tuple[tuple[str, OutputLimit], ...]:
-        # `slave` is what every Redis prints, and what monitoring tools look for.
-        return ("normal", value.normal), ("slave", value.replica), ("pubsub", value.pubsub)
-
-    def describe(self) -> str:
-        return '"<normal|replica|pubsub> <hard limit> <soft limit> <soft seconds>", such as "normal 32mb 16mb 5"'
 
 
 EVENTS_ALL = "g$lshzxetd"  # what A stands for; key misses (m) and new keys (n) must be asked for by name

@@ -6,7 +6,8 @@ batch: writes for the log, reads to be executed behind them; the run is worked o
 command that must see earlier writes, and cannot be put into a run, waits in the backlog until none is in flight.
 
 Promises: replies leave in request order; a read of a session sees the session's own earlier writes.
-Not here: bytes (`connection`), requests that need a closer look (`dispatch`), the log (`engine`).
+Not here: running them and encoding the replies (`completion`), requests that need a closer look (`dispatch`), bytes
+(`connection`), the log (`engine`).
 """
 
 from __future__ import annotations
@@ -16,56 +17,41 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
-from time import perf_counter  # durations only
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..commands.operations import in_database
 from ..commands.transactions import WORD_BYTES
 from ..engine import entries
-from ..engine.node import Run
 from ..errors import CommandError
 from ..limits import BACKLOG_BYTES_MAX, OUTPUT_PAUSE_BYTES, ROW_BYTES_MAX
-from ..observability.metrics import record
-from ..resp.reply import OK, Reply
-from ..resp.writer import BULK_HEADS, CRLF, ENCODERS, emit_bulks
+from ..resp.reply import Reply
 from . import rights
-from .dispatch import BLOCK, Argv, Dispatch, Item
+from .completion import Completion
+from .dispatch import Argv, Item
 from .table import Bound, Route
 
 if TYPE_CHECKING:
-    from ..state.views import ReadView
     from .shared import Shared
 
-SMALL_REPLY_MAX = len(BULK_HEADS) - 1
 ITEM_REQUESTS_MAX = 64  # writes applied before their replies are looked at: replies may be as large as values
 NAME = itemgetter(0)
-ROW_MIN = 4  # requests from which on a row handler is cheaper than its command's own
 
 
-class Execution(Dispatch):
+class Execution(Completion):
     """A session that executes. `connection.Connection` adds the socket."""
 
-    __slots__ = ("_backlog", "_depth", "_flight", "_heavy", "_held", "_out", "_parked")
+    __slots__ = ("_backlog", "_held", "_parked")
 
     closing: bool  # replies that are due are still sent, nothing more is executed
-    _lost: bool  # nobody is there to send anything to
 
     def __init__(self, shared: Shared, identity: int, addr: str, laddr: str, fd: int) -> None:
         self._backlog: deque[Argv] = deque()  # waits for the flight to land, for a Later, for output or a pause
-        self._flight: deque[Run] = deque()  # runs whose batch is not committed yet
-        self._out: list[bytes] = []  # replies of this turn
-        self._heavy = 0  # bytes in `_out`, of large replies at least
         self._held = 0  # bytes received since the flight and the backlog were empty, give or take a request
-        self._depth = 0  # > 0 while requests are being executed: whoever began flushes
         self._parked = False  # a full batch, a pause or a slow reader holds the backlog up
         super().__init__(shared, identity, addr, laddr, fd)
         self.refresh()
 
     # What the socket's side provides.
-
-    @abstractmethod
-    def flush(self) -> None:
-        """Send what is in the output."""
 
     @abstractmethod
     def output_stalled(self) -> bool:
@@ -109,6 +95,19 @@ class Execution(Dispatch):
             backlog, self._backlog = list(self._backlog), deque()
             self.execute(backlog)
 
+    def at_rest(self) -> None:
+        if self._backlog or self._held > BACKLOG_BYTES_MAX:
+            self.resume()
+        else:
+            self._held = 0
+
+    def arrived(self, reply: Reply) -> None:
+        self.waiting = None
+        self.answer(reply)
+        if not self._depth:
+            self.flush()
+            self.resume()
+
     def park(self) -> None:
         """Leave the backlog alone until `Shared.release_parked`."""
         self._parked = True
@@ -140,6 +139,8 @@ class Execution(Dispatch):
         if shortest < bound.low or longest > bound.high:
             return self._one_by_one(row, rest)
         if self.limited and not rights.covers(self, bound, row):
+            return self._one_by_one(row, rest)
+        if self.shared.sizes is not None and not self.shared.sizes.covers(bound, row):
             return self._one_by_one(row, rest)
         if bound.route is Route.READ:
             if self._flight:
@@ -187,53 +188,6 @@ class Execution(Dispatch):
             return True
         return self.barrier or self.waiting is not None
 
-    def _reads(self, bound: Bound, view: ReadView, row: Sequence[Argv]) -> int:
-        """Reads of constant cost, at once; how many of them, because large replies may fill the output first."""
-        shared = self.shared
-        if view.db.expires:
-            shared.machine.read_at(shared.clock.wall_ms())
-        handler, emit, proto = bound.handler, self._out.append, self.proto
-        calls = failed = 0
-        began = perf_counter()
-        if bound.row is not None and len(row) >= ROW_MIN and (values := bound.row(view, row)) is not None:
-            self._heavy += emit_bulks(emit, values)
-            calls, row = len(row), ()
-        for argv in row:
-            calls += 1
-            try:
-                reply = handler(view, argv)
-            except CommandError as refused:
-                reply = refused.with_traceback(None)  # which leads here, and so back to itself: the collector is off
-                failed += 1
-                shared.stats.error(refused.code)
-            except Exception as bug:
-                reply = self.bug(bound, bug)
-                failed += 1
-            if type(reply) is bytes:
-                size = len(reply)
-                if size <= SMALL_REPLY_MAX:
-                    emit(BULK_HEADS[size])
-                    emit(reply)
-                    emit(CRLF)
-                else:
-                    emit(b"$%d\r\n" % size)
-                    emit(reply)
-                    emit(CRLF)
-                    self._heavy += size
-                    if self._heavy > OUTPUT_PAUSE_BYTES:
-                        break
-            elif type(reply) is list:
-                self.emit(reply)
-                if self._heavy > OUTPUT_PAUSE_BYTES:
-                    break
-            else:
-                ENCODERS[type(reply)](emit, reply, proto)
-        record(bound.stats, calls, perf_counter() - began, failed)
-        self.last_command = bound.name
-        if shared.machine.world.events:  # a read that found nothing is an event, too
-            shared.observe_changes(self)
-        return calls
-
     def _writes(self, bound: Bound, row: Sequence[Argv], raw: bytes | None, longest: int) -> bool:
         """Writes into the open batch; those that can be seen to be wrong without the state are answered instead.
 
@@ -266,164 +220,6 @@ class Execution(Dispatch):
                 Item(bound, row[at : at + ITEM_REQUESTS_MAX]) for at in range(0, len(row), ITEM_REQUESTS_MAX)
             ]
         return True
-
-    # Runs.
-
-    def newest_run(self) -> Run | None:
-        return self._flight[-1] if self._flight else None
-
-    def open_run(self) -> Run:
-        node = self.shared.node
-        if self._flight and self._flight[-1].batch is node.open:
-            return self._flight[-1]
-        run = node.join(self)
-        self._flight.append(run)
-        return run
-
-    def complete(self, run: Run) -> None:
-        """The run's batch is committed: apply, read and answer in order."""
-        assert self._flight[0] is run, "batches are committed in order"
-        self._depth += 1
-        for item in run.items:
-            bound = item.bound
-            if bound is None:
-                self._out.append(item.wire)
-                continue
-            if item.view is not None:
-                self._read_behind(bound, item)
-                continue
-            began = perf_counter()
-            replies = self.shared.machine.apply_row(item.requests)
-            seconds = perf_counter() - began
-            if item.finish is not None:
-                replies = [self._finished(item, reply) for reply in replies]
-            calls = len(replies)
-            if replies[0] is OK and replies.count(OK) == calls:
-                self._out.append(OK.wire * calls)
-                failed = 0
-            else:
-                failed = self._emit_all(bound, replies)
-            record(bound.stats, calls, seconds, failed)
-            self.last_command = bound.name
-            if bound.timed or self.shared.observed:
-                self.shared.note_slow(self, item.requests[0], seconds / calls)
-            if self.tracking is not None:  # before it reads these keys again
-                self.shared.observe_changes(self, block=bound is BLOCK)
-        self._depth -= 1
-        self._landed()
-
-    def _read_behind(self, bound: Bound, item: Item) -> None:
-        """The reads of an item whose turn has come; each as of now, like any other read."""
-        try:
-            if item.finish is not None or bound.timed or self.shared.observed:
-                self._read_one_by_one(bound, item)
-                return
-            row = item.requests
-            done = 0 if self._lost else self._reads(bound, item.view, row)
-            while self._heavy > OUTPUT_PAUSE_BYTES:
-                self.flush()
-                row = row[done:]
-                if self._lost or not row:
-                    return
-                done = self._reads(bound, item.view, row)
-        except Exception as bug:  # half of a reply may be in the output: nothing can follow it
-            self.shared.report_bug(bound.name, bug)
-            self.kill()
-
-    def _read_one_by_one(self, bound: Bound, item: Item) -> None:
-        shared = self.shared
-        shared.machine.read_at(shared.clock.wall_ms())
-        for argv in item.requests:
-            if self._lost and item.finish is None:
-                return
-            began = perf_counter()
-            reply = self.guarded(bound, item.view, argv)
-            seconds = perf_counter() - began
-            if item.finish is not None:
-                reply = self._finished(item, reply)
-            record(bound.stats, 1, seconds, self._emit_all(bound, (reply,)))
-            self.last_command = bound.name
-            if bound.timed or shared.observed:
-                shared.note_slow(self, argv, seconds)
-
-    def _finished(self, item: Item, reply: Reply) -> Reply:
-        assert item.bound is not None and item.finish is not None
-        try:
-            return item.finish(reply)
-        except Exception as bug:
-            return self.bug(item.bound, bug)
-
-    def _emit_all(self, bound: Bound, replies: Sequence[Any]) -> int:
-        """Encode replies whose turn it is; how many are errors. Large ones leave at once, not at the end of the run."""
-        emit, proto = self._out.append, self.proto
-        failed = 0
-        try:
-            for reply in replies:
-                kind = type(reply)
-                if kind is CommandError:
-                    failed += 1
-                    self.shared.stats.error(reply.code)
-                elif kind is bytes:
-                    self._heavy += len(reply)
-                elif kind is list:
-                    self.emit(reply)
-                    continue
-                ENCODERS[kind](emit, reply, proto)
-        except Exception as bug:  # half of a reply may be in the output: nothing can follow it
-            self.shared.report_bug(bound.name, bug)
-            self.kill()
-        if self._heavy > OUTPUT_PAUSE_BYTES:
-            self.flush()
-        return failed
-
-    def fail(self, run: Run, refusal: CommandError) -> None:
-        """Nothing of the run has been applied; reads in it are still answered truthfully."""
-        self._depth += 1
-        for item in run.items:
-            if item.bound is None:
-                self._out.append(item.wire)
-                continue
-            if item.view is not None:
-                self._read_behind(item.bound, item)
-                continue
-            replies: list[Reply] = [refusal for _ in item.requests]
-            if item.finish is not None:
-                replies = [self._finished(item, reply) for reply in replies]
-            self._emit_all(item.bound, replies)
-        self._depth -= 1
-        self._landed()
-
-    def _landed(self) -> None:
-        """The oldest run is done: send its replies, tell observers, go on with what waited."""
-        self._flight.popleft()
-        if not self._flight and self.barrier:
-            self.barrier = False
-            self.refresh()
-        world = self.shared.machine.world
-        if world.touched or world.events:
-            self.shared.observe_changes(self)
-        if not self._depth:
-            self.flush()
-            if not self._flight:
-                if self._backlog or self._held > BACKLOG_BYTES_MAX:
-                    self.resume()
-                else:
-                    self._held = 0
-
-    # Replies.
-
-    def emit(self, reply: Reply) -> None:
-        out = self._out
-        at = len(out)
-        ENCODERS[type(reply)](out.append, reply, self.proto)
-        self._heavy += sum(map(len, out[at:]))
-
-    def arrived(self, reply: Reply) -> None:
-        self.waiting = None
-        self.answer(reply)
-        if not self._depth:
-            self.flush()
-            self.resume()
 
     def abandon(self) -> None:
         """The client is gone: its writes in flight go on, their replies go nowhere."""
