@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.points import KEYS, Point
@@ -33,9 +34,9 @@ def argv(port: int, point: Point, requests: int) -> list[str]:
     ]  # fmt: skip
 
 
-def run_benchmark(port: int, point: Point, requests: int, seconds_max: float) -> Run:
-    """Run it to its end, or kill it after seconds_max."""
-    command = argv(port, point, requests)
+def run_benchmark(port: int, point: Point, requests: int, seconds_max: float, options: Sequence[str] = ()) -> Run:
+    """Run it to its end, or kill it after seconds_max. `options` are more words for its command line."""
+    command = [*argv(port, point, requests), *options]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds_max)
     # It prints an error reply, counts it as a success and goes on: a run with one is not a result.
     if done.returncode != 0 or "rror" in done.stdout + done.stderr:

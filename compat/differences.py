@@ -56,6 +56,11 @@ DIFFERENCES: dict[str, Difference] = {
     "immutable-directives": Difference(
         Kind.DIFFERENT, ("config|set",), "some directives that Redis changes at run time are fixed at start here"
     ),
+    "config-secrets": Difference(
+        Kind.DIFFERENT,
+        ("config|get",),
+        "(redacted) in place of a password or passphrase; else whoever may read settings could become another user",
+    ),
     "refcount": Difference(
         Kind.TOLERANCE,
         ("object|refcount",),
@@ -75,12 +80,12 @@ DIFFERENCES: dict[str, Difference] = {
         "inside MULTI an error, unless these credentials have been verified before: verifying takes a while",
     ),
     "acl-getuser": Difference(
-        Kind.MORE, ("acl|getuser",), "databases, roles and expireat stand among the fields; passwords are Argon2id"
+        Kind.MORE, ("acl|getuser",), "databases, roles and expire stand among the fields; passwords are Argon2id"
     ),
     "acl-setuser": Difference(
         Kind.MORE,
         ("acl|setuser",),
-        "role=, resetroles, db=, expireat=, persist; refused if nobody could change users any more, or inside MULTI",
+        "role=, resetroles, db=, expireat, persist; refused if nobody could change users any more, or inside MULTI",
     ),
     "acl-in-transaction": Difference(
         Kind.DIFFERENT, ("acl|deluser", "acl|load", "acl|save"), "an error inside MULTI: the reply has to be waited for"

@@ -7,13 +7,12 @@ differences (differences.py). A command is "same" if we have it and nothing is d
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from compat.differences import DIFFERENCES, Kind, of_command
+from compat.page import write_or_check
 from compat.redis_commands import NEW_IN_7_2, REDIS_7_2
 
 PAGE = Path(__file__).with_name("COMMANDS.md")
@@ -82,26 +81,11 @@ def unknown_names(ours: dict[str, str]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m compat.table", description="Write or check compat/COMMANDS.md.")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file is out of date")
-    arguments = parser.parse_args()
     ours = our_commands()
     if wrong := unknown_names(ours):
         print(f"differences.py names commands that nobody has: {', '.join(wrong)}", file=sys.stderr)
         return 1
-    wanted = page(ours)
-    if not arguments.check:
-        PAGE.write_text(wanted)
-        print(f"written: {PAGE}")
-        return 0
-    present = PAGE.read_text() if PAGE.exists() else ""
-    if present == wanted:
-        return 0
-    sys.stderr.writelines(
-        difflib.unified_diff(present.splitlines(True), wanted.splitlines(True), "COMMANDS.md", "code")
-    )
-    print("compat/COMMANDS.md is out of date: run `python -m compat.table`", file=sys.stderr)
-    return 1
+    return write_or_check("compat.table", PAGE, page(ours))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import uvloop
@@ -24,12 +25,15 @@ from .clock import Clock, SystemClock
 from .commands.ports import Later
 from .config import Settings
 from .engine import boot
+from .engine.audit.log import AuditLog
+from .engine.audit.reading import Reading
+from .engine.audit.start import open_log
 from .engine.checkpoint import Checkpoint
 from .engine.children import Children
 from .engine.copies.archiver import Archiver
 from .engine.copies.backups import Backups
 from .engine.copies.online_backup import OnlineBackup
-from .engine.founding import found
+from .engine.founding import found, sources_of
 from .engine.group_commit import GroupCommit
 from .engine.history.flashback import Flashback
 from .engine.history.retention import Wanted
@@ -38,11 +42,12 @@ from .engine.keys import ServerKeys
 from .engine.maintenance import LogKeeper
 from .engine.node import Node
 from .engine.password_pool import Threads
-from .errors import EX_CONFIG, EX_IO, EX_OK, CommandError, Halt
+from .errors import EX_IO, EX_OK, CommandError, Halt
 from .observability import logs
 from .resp.reply import Reply
 from .security.master_key import VARIABLE, of_settings
 from .security.tls import Keeper, Options
+from .server.audit import Trail
 from .server.entrance import cost_of, policy_of, read_file
 from .server.housekeeping import Housekeeping
 from .server.listener import Listener, display
@@ -82,7 +87,11 @@ class App:
         self.clock = clock
         self._stop: asyncio.Future[int] | None = None
         self._keys: ServerKeys | None = None
+        self._recovered: dict[str, int] = {}  # for the audit
         self._door: Door | None = None  # with tls-port, from the moment it is open
+        self._audit: AuditLog | None = None
+        self._trail: Trail | None = None
+        self._audit_reading: Reading | None = None
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -110,15 +119,19 @@ class App:
             shared.publications,
         )  # fmt: skip
         self._wire_copies(shared, store, checkpoint)
+        await self._wire_audit(shared, store, children)
         shared.on_shutdown = self._shutdown_command(checkpoint)
         node.on_failure = self._log_failed
         housekeeping = Housekeeping(shared, checkpoint)
         listener = Listener(shared, certificates)
         await listener.open()
         jobs = [keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run]
+        if self._trail is not None:
+            jobs.append(self._trail.run)
         if listener.door is not None:
             jobs.append(listener.door.run)
             self._door = listener.door
+            self._door.on_reload = partial(_certificates_reloaded, shared)
         tasks = [loop.create_task(job()) for job in jobs]
         for task in tasks:
             task.add_done_callback(self._task_ended)
@@ -150,6 +163,21 @@ class App:
         keeper.in_use = lambda: backup.in_progress
         shared.online_backup, shared.archive = backup, archive
 
+    async def _wire_audit(self, shared: Shared, store: Store, children: Children) -> None:
+        """From here on it writes; what the start has to say is on disk before anybody can connect."""
+        audit, node = self._audit, shared.node
+        if audit is None:
+            return
+        audit.on_halt = self._halt
+        self._audit_reading = Reading(store.disk, store.root, children)
+        self._trail = shared.audit = Trail(shared, audit, self._audit_reading)
+        audit.start()
+        audit.record("start", version=identity.VAYLIX_VERSION, pid=os.getpid(), run_id=shared.run_id)
+        audit.record("recovery", recovered=self._recovered, sequence=node.applied, term=node.term)
+        done = asyncio.get_running_loop().create_future()
+        audit.flush().listen(done.set_result)
+        await done
+
     def _boot(self) -> tuple[Store, Node]:
         """Recover the data directory; what cannot be trusted raises StorageError with its exit code."""
         settings = self.settings
@@ -157,8 +185,14 @@ class App:
         root = os.path.abspath(settings.dir)
         store = self._open_store(RealDisk(), root)
         machine = boot.new_machine(settings.databases)
-        for warning in boot.recover(store, machine):
+        warnings = boot.recover(store, machine)
+        for warning in warnings:
             log.warning(warning)
+        if settings.audit:
+            self._audit = open_log(
+                settings, store.disk, store.root, store.manifest.store_id, machine.world, self.clock,
+                asyncio.get_running_loop().call_soon_threadsafe,
+            )  # fmt: skip
         node = Node(
             store.wal, machine, self.clock, random.Random(secrets.randbits(64)),
             exit_on_io_error=settings.on_io_error == "exit",
@@ -171,6 +205,7 @@ class App:
         except (DiskFull, WalFailed) as failure:
             raise Halt(EX_IO, f"the log cannot be written: {failure}") from failure
         keys = sum(len(db.items) for db in machine.world.databases)
+        self._recovered = {"keys": keys, "warnings": len(warnings)}
         log.notice(
             f"recovered {keys} keys up to sequence {machine.applied} in {self.clock.now() - began:.3f} s", dir=root
         )
@@ -179,17 +214,8 @@ class App:
     def _found(self, node: Node) -> None:
         """Users of the configuration, where the data directory has none yet."""
         settings = self.settings
-        lines = [f"{kind} {line}" for kind in ("role", "user") for line in getattr(settings, kind)]
-        content, where = [line.encode("utf-8", "surrogateescape") for line in lines], "the configuration's user line "
-        if settings.aclfile:
-            try:
-                content, where = read_file(settings.aclfile).split(b"\n"), f"{settings.aclfile}:"
-            except OSError as problem:
-                text = f"{settings.aclfile}: {problem.strerror or problem}; create the file, or remove aclfile"
-                raise Halt(EX_CONFIG, text) from problem
-        notice = found(
-            node, content, where, settings.requirepass, policy=policy_of(settings), cost=cost_of(settings)
-        )
+        sources = sources_of(settings, read_file)
+        notice = found(node, sources, settings.requirepass, policy=policy_of(settings), cost=cost_of(settings))
         if notice:
             log.notice(notice)
         settings.user = settings.role = ()  # they may hold passwords, and have served
@@ -285,6 +311,10 @@ class App:
 
         return shutdown
 
+    async def _settled(self, commit: GroupCommit) -> None:
+        while not commit.idle:
+            await asyncio.sleep(0.001)
+
     async def _finish(
         self, code: int, shared: Shared, store: Store, node: Node, commit: GroupCommit, checkpoint: Checkpoint
     ) -> int:
@@ -297,8 +327,12 @@ class App:
         await checkpoint.cancel()
         await shared.history.cancel()
         await shared.backups.close()
-        while not commit.idle:
-            await asyncio.sleep(0.001)
+        if self._audit_reading is not None:
+            await self._audit_reading.close()
+        await self._settled(commit)
+        if self._trail is not None:
+            await self._trail.finish(exit_code=code)
+            await self._settled(commit)
         commit.close()
         shared.entrance.close()
         for client in shared.clients:
@@ -306,6 +340,8 @@ class App:
                 client.kill()
         await asyncio.get_running_loop().shutdown_default_executor()  # a spare segment may still be in the making
         await asyncio.sleep(0)
+        if self._audit is not None:
+            self._audit.close()
         if node.failure is not None:
             store.abandon()
             log.warning("stopped with a failed log: it is left as it is, the next start checks it")
@@ -317,6 +353,10 @@ class App:
             raise Halt(EX_IO, f"the log could not be closed cleanly: {failure}") from failure
         log.notice(f"stopped cleanly at sequence {node.applied}")
         return code
+
+
+def _certificates_reloaded(shared: Shared, why: str, taken: bool) -> None:
+    shared.audit.event("config", "ok" if taken else "error", certificates=why)
 
 
 def _raise_file_limit(settings: Settings) -> None:

@@ -28,6 +28,7 @@ CHILD_NICENESS = 10  # a snapshot can wait; the server's fsync cannot
 
 # Groups of offline verbs: module `tools.<name>` is imported when its group is asked for, its `register` adds the verbs.
 _GROUPS: Final = {
+    "audit": "check and read the record of who did what",
     "backup": "make, check and restore logical backups without a server",
     "pitr": "look into the past of a data directory, build a new one from any moment of it",
     "tls": "make certificates to try TLS with",
@@ -36,6 +37,7 @@ _GROUPS: Final = {
 
 # Started by the server for itself: not in --help, because nothing good comes of them by hand.
 _CHILDREN: Final = {
+    "audit-child": "audit.reading",
     "snapshot-child": "snapshot_child",
     "backup-child": "copies.backup_child",
     "history-child": "history.history_child",
@@ -149,7 +151,7 @@ def _parser(asked: str) -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
         "the environment, that over the file, that over the default.\n\n" + directives_help()
     )
     serve.epilog = f"{serve.epilog}\n\n{_EXIT_CODES}"
-    check = add("check-config", "read the configuration, say what is wrong or what it amounts to",
+    check = add("check-config", "read the configuration and its files, say what is wrong or what it amounts to",
                 "vaylix check-config /etc/vaylix/vaylix.conf --json",
                 "vaylix check-config [FILE] [--json] [--NAME VALUE]...")  # fmt: skip
     check.add_argument("--json", action="store_true", help="print every directive with its value and source as JSON")
@@ -216,35 +218,8 @@ def _serve(words: list[str]) -> int:
 def _check_config(words: list[str]) -> int:
     as_json = "--json" in words
     settings = _load([word for word in words if word != "--json"])
-    from vaylix_resp.security.master_key import of_settings
-
-    of_settings(settings, settings.dir)  # two sources are refused
-    if settings.tls_port:
-        from vaylix_resp.clock import SystemClock
-        from vaylix_resp.security.tls import Keeper, Options
-
-        settings.warnings += Keeper(Options.of(settings), SystemClock()).material.warnings
-    rows = []
-    for directive in DIRECTIVES.values():
-        value = settings.rendered(directive.name)
-        if directive.spec.secret and value:
-            value = "(secret)"
-        rows.append({"name": directive.name, "value": value, "source": settings.sources.get(directive.name, "default")})
-    if as_json:
-        print(json.dumps({"ok": True, "warnings": settings.warnings, "directives": rows}, indent=2))
-        return EX_OK
-    for warning in settings.warnings:
-        print(f"warning: {_visible(warning)}")
-    for row in rows:
-        if row["source"] != "default":
-            shown = _visible(row["value"]) or '""'
-            print(f"{row['name']} {shown}   ({_visible(row['source'])})")
-    print("The configuration is valid; every directive not listed has its default.")
-    return EX_OK
-
-
-def _visible(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    code: int = import_module("vaylix_resp.tools.check_config").run(settings, as_json=as_json)
+    return code
 
 
 def _version(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 Sources, the stronger first: command line (`--name value`), environment (`VAYLIX_NAME`, for secrets also
 `VAYLIX_NAME_FILE`), file (redis.conf syntax), default. A hot value is read as a plain attribute: `settings.timeout`.
 Promise: a change is all or nothing; an error names the place, the directive, what is wrong and what to do.
-Not here: the table (`directives`), kinds of values (`config_values`), syntax of files (`config_text`).
+Not here: the table (`directives`), kinds of values (`config_values` and others), syntax of files (`config_text`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 from vaylix_resp import config_text
 from vaylix_resp.config_text import ConfigError, Item, ReadText, read_file
-from vaylix_resp.config_values import BadValue, OutputLimit, OutputLimits, SavePoint
+from vaylix_resp.config_values import BadValue
+from vaylix_resp.config_words import OutputLimit, OutputLimits, SavePoint
 from vaylix_resp.directive import Directive
 from vaylix_resp.directives import ALIASES, DIRECTIVES, Table
 from vaylix_resp.directives_redis import IGNORED, REFUSED
@@ -42,7 +43,7 @@ class Settings(Table):
     Change them only through set_many(), which keeps subscribers informed.
     """
 
-    __slots__ = ("_changed", "_subscribers", "config_file", "sources", "warnings")
+    __slots__ = ("_changed", "_subscribers", "config_file", "restoring", "sources", "warnings")
 
     def __init__(self, config_file: str | None = None) -> None:
         super().__init__()
@@ -51,6 +52,7 @@ class Settings(Table):
         self.warnings: list[str] = []  # one line each, for the log at start
         self._changed: set[str] = set()  # names that CONFIG SET has changed
         self._subscribers: dict[str, list[Subscriber]] = {}
+        self.restoring = False  # subscribers are being told the values from before: a change was refused
 
     def __repr__(self) -> str:
         """Without values: one of them is a password."""
@@ -99,13 +101,20 @@ class Settings(Table):
             try:
                 self._tell(directive.name, new)
             except ValueError as refused:
-                self._assign(old)
-                for told in directives[: at + 1]:
-                    self._tell(told.name, old)
+                self._restore(old, [told.name for told in directives[: at + 1]])
                 raise _set_failed(name, str(refused)) from refused
         for name in new:
             self.sources[name] = "CONFIG SET"
         self._changed.update(new)
+
+    def _restore(self, old: Mapping[str, Any], told: Iterable[str]) -> None:
+        self._assign(old)
+        self.restoring = True
+        try:
+            for name in told:
+                self._tell(name, old)
+        finally:
+            self.restoring = False
 
     def _assign(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():

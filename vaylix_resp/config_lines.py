@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vaylix_resp.config_values import BadValue, Words
+from vaylix_resp.config_values import BadValue
+from vaylix_resp.config_words import Words
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 Each is a typed field of `Table`; its name is the field's with dashes. Settings, CONFIG, `--help` and the tests derive
 from it. A directive explains itself by what can be lost or refused.
-Not here: reading sources (`config`); a row and its words (`directive`); kinds of values (`config_values`); Redis
-directives that are passed over or refused (`directives_redis`); each directive at length (conf/vaylix.conf).
+Not here: reading sources (`config`); a row and its words (`directive`); kinds of values (`config_values` and others);
+rows of limits (`directives_limits`) and of the audit (`directives_audit`); Redis directives that are passed over or
+refused (`directives_redis`); each directive at length (conf/vaylix.conf).
 """
 
 from __future__ import annotations
@@ -14,31 +15,30 @@ from dataclasses import dataclass, fields
 from vaylix_resp.config_lines import Lines
 from vaylix_resp.config_values import (
     INT64_MAX,
-    Addresses,
     Directory,
     FileCommand,
     Integer,
     KeyspaceEvents,
     Memory,
     OneOf,
-    OutputLimit,
-    OutputLimits,
-    OutputLimitsKind,
-    Percentiles,
     Permissions,
     PlainName,
-    SavePoints,
     Text,
     YesNo,
 )
-from vaylix_resp.config_values import SavePoint as SavePoint  # users of Settings.save need the type
+from vaylix_resp.config_words import Addresses, OutputLimit, OutputLimits, OutputLimitsKind, Percentiles, SavePoints
+from vaylix_resp.config_words import SavePoint as SavePoint  # users of Settings.save need the type
 from vaylix_resp.directive import Directive, setting
+from vaylix_resp.directives_audit import AUDIT, AuditTable
+from vaylix_resp.directives_limits import LIMITS
 from vaylix_resp.limits import GIB, KIB, MIB, VALUE_BYTES_MAX
 
 NETWORK, TLS, CLIENTS, DURABILITY, SNAPSHOTS = "network", "TLS", "clients", "durability", "snapshots"
 ENCRYPTION, RESTORE = "encryption at rest", "time travel and backup"
 DATA, SECURITY, LOGS, PROCESS = "data", "security", "logs and measures", "process"
-GROUPS = (NETWORK, TLS, CLIENTS, DURABILITY, ENCRYPTION, SNAPSHOTS, RESTORE, DATA, SECURITY, LOGS, PROCESS)
+GROUPS = (
+    NETWORK, TLS, CLIENTS, LIMITS, DURABILITY, ENCRYPTION, SNAPSHOTS, RESTORE, DATA, SECURITY, AUDIT, LOGS, PROCESS,
+)  # fmt: skip
 
 _POLICIES = ("volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
              "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction")  # fmt: skip
@@ -51,7 +51,7 @@ _AT_START = {"locked": "immutable"}
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class Table:
+class Table(AuditTable):
     """Every directive with its default; see Settings for what can be done with them."""
 
     bind: tuple[str, ...] = setting(

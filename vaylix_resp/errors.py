@@ -69,6 +69,13 @@ OUT_OF_RANGE = "ERR index out of range"
 NO_AUTH = "NOAUTH Authentication required."
 WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled."  # noqa: S105 - a reply, not a secret
 EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors."
+LIMIT_RATE = "LIMIT more than {rate} {what} per second for {subject} ({directive}); wait {wait_ms} ms"
+LIMIT_CONNECTIONS = "LIMIT {subject} already has {count} connections ({directive})"
+LIMIT_SIZE = "LIMIT a {what} of {size} bytes: at most {most} are allowed ({directive})"
+LIMIT_KEYS = "LIMIT {count} keys in one command: at most {most} are allowed ({directive})"
+LIMIT_TRANSACTION = "LIMIT more than {most} {what} in a transaction ({directive})"
+LIMIT_WATCHED = "LIMIT more than {most} bytes of watched keys ({directive})"
+LIMIT_OPEN = "LIMIT {what} for more than {most} seconds ({directive}): begin again"
 MAINTENANCE = "MAINTENANCE Writes are refused: {message}. Reads go on; write again when maintenance is over"
 MAINTENANCE_USUAL = "the server is in maintenance mode"
 INDETERMINATE = (
@@ -76,6 +83,10 @@ INDETERMINATE = (
     "read it back after the server has been restarted"
 )
 MISCONF_LOG = "MISCONF Writes are refused: the log failed ({reason}). Reads go on; restart on a healthy disk"
+AUDIT_FAILED = "MISCONF Changes of security are refused: the audit cannot be written ({reason}); see audit-on-failure"
+AUDIT_LOST = (
+    "INDETERMINATE the request was executed, but its audit record could not be written: look before you repeat it"
+)
 MISCONF_FULL = "MISCONF Writes are refused: the disk of the data directory is full. Writes resume when space is back"
 
 

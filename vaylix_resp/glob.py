@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from operator import methodcaller
 from typing import Final
 
 from .errors import CommandError
@@ -49,8 +50,12 @@ def _cached(pattern: bytes, nocase: bool) -> Matcher:
 
 
 def _compiled(pattern: bytes, nocase: bool) -> Matcher:
-    if not nocase and not _SPECIAL.search(pattern):
-        return pattern.__eq__
+    if not nocase:
+        special = _SPECIAL.search(pattern)
+        if special is None:
+            return pattern.__eq__
+        if 0 < special.start() == len(pattern) - 1 and pattern.endswith(b"*"):
+            return methodcaller("startswith", pattern[:-1])  # what most ACL rules are; an expression takes 0.1 ms
     parts: list[list[_Atom]] = [[]]  # what stands between the stars
     at = 0
     while at < len(pattern):

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,14 @@ MASTER_KEY = random.Random(SEED).randbytes(32)
 
 @dataclass
 class Markers:
-    """Strings that stand nowhere but in requests. `data`: what a store may hold; `secret`: what it may never hold."""
+    """Strings that stand nowhere but in requests.
+
+    `data`: what a store may hold; `names`: of users, which the store and the audit may; `secret`: what none may ever hold.
+    """
 
     rng: random.Random = field(default_factory=lambda: random.Random(SEED))
     data: list[bytes] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)
     secret: list[bytes] = field(default_factory=list)
 
     def new(self, kept: list[bytes] | None = None) -> bytes:
@@ -58,6 +63,15 @@ def forms(marker: bytes) -> Iterator[bytes]:
         yield coded[4 : len(coded) - 8]  # what neighbours change is left out
 
 
+def forms_of_secret(secret: bytes) -> Iterator[bytes]:
+    """And its SHA-256, which Redis would keep and which lets whoever has it in where Redis runs."""
+    digest = sha256(secret).digest()
+    yield from forms(secret)
+    yield from forms(digest)
+    yield from forms(digest.hex().encode())
+    yield digest.hex().upper().encode()
+
+
 def test_the_forms_are_found() -> None:
     marker = Markers().new()
     for before in (b"", b"x", b"xy", b"xyz"):
@@ -65,6 +79,9 @@ def test_the_forms_are_found() -> None:
         for shown in (text, text.hex().encode(), text.hex().upper().encode(), base64.b64encode(text)):
             assert any(form in shown for form in forms(marker)), shown
     assert not any(form in Markers(random.Random(9)).new() for form in forms(marker))
+    digest = sha256(marker).digest()
+    for shown in (marker, digest, digest.hex().encode(), base64.b64encode(b"x" + digest), base64.b64encode(digest.hex().encode())):
+        assert any(form in shown for form in forms_of_secret(marker)), shown
 
 
 @contextmanager
@@ -111,13 +128,15 @@ def write(wire: Wire, markers: Markers, rounds: int) -> None:
 
 
 def ask_with_secrets(server: Server, wire: Wire, markers: Markers) -> None:
-    """Log-ins that fail, and requests that carry a name and a password: refused or not, they leave no trace."""
-    secret = markers.secret
+    """Log-ins that fail, and requests that carry a name and a password: refused or not, the password leaves no trace."""
+    secret, names = markers.secret, markers.names
     stranger = Wire(server.port)
-    assert stranger.ask(b"AUTH", markers.new(secret), markers.new(secret)).startswith(b"-WRONGPASS")
-    assert stranger.ask(b"HELLO", b"3", b"AUTH", markers.new(secret), markers.new(secret)).startswith(b"-WRONGPASS")
+    assert stranger.ask(b"AUTH", markers.new(names), markers.new(secret)).startswith(b"-WRONGPASS")
+    assert stranger.ask(b"HELLO", b"3", b"AUTH", markers.new(names), markers.new(secret)).startswith(b"-WRONGPASS")
     stranger.close()
-    wire.ask(b"ACL", b"SETUSER", markers.new(secret), b"on", b">" + markers.new(secret), b"~*", b"+@all")
+    user = markers.new(names)
+    assert wire.ask(b"ACL", b"SETUSER", user, b"on", b">" + markers.new(secret), b"~*", b"+@all") == b"+OK\r\n"
+    assert user in wire.ask(b"ACL", b"USERS")
     wire.ask(b"NOSUCHCOMMAND", markers.new(secret))
 
 
@@ -179,8 +198,8 @@ def areas(server: Server, scratch: Path, said: bytes) -> dict[str, bytes]:
     return found
 
 
-def found_in(areas: dict[str, bytes], markers: list[bytes]) -> set[str]:
-    wanted = [form for marker in markers for form in forms(marker)]
+def found_in(areas: dict[str, bytes], markers: list[bytes], of=forms) -> set[str]:  # type: ignore[no-untyped-def]
+    wanted = [form for marker in markers for form in of(marker)]
     return {name for name, content in areas.items() if any(form in content for form in wanted)}
 
 
@@ -196,6 +215,7 @@ def leave_behind(scratch: Path, encryption: str) -> tuple[Markers, dict[str, byt
     return markers, left
 
 
+AUDIT = "data/audit"  # names of users, in the clear: whoever is to check it needs no key
 PLACES = ("data/wal", "data/snapshots", "backups", "archive")  # each of them holds what clients have stored
 
 
@@ -205,11 +225,14 @@ def test_nothing_that_clients_stored_is_found(tmp_path: Path) -> None:
     assert all(len(left[place]) > 10_000 for place in PLACES), {place: len(left[place]) for place in left}
     assert any(name.startswith("backups/") and name.endswith("wal") for name in left), sorted(left)
     assert found_in(left, markers.data) == set()
+    assert found_in(left, markers.names) <= {AUDIT}
     assert found_in(left, markers.secret) == set()
 
 
 def test_without_encryption_the_same_search_finds_it(tmp_path: Path) -> None:
     markers, left = leave_behind(tmp_path / "all", "no")
     assert set(PLACES) <= found_in(left, markers.data)
-    assert found_in(left, markers.data) & {"info", "log"} == set()
+    assert found_in(left, markers.data) & {"info", "log", AUDIT} == set()
+    assert set(PLACES) <= found_in(left, markers.names)
+    assert found_in(left, markers.names) & {"info", "log"} == set()
     assert found_in(left, markers.secret) == set()

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bench.limits import LIMITS
 from bench.loader import WrongReply, build_batches, fill, run_load
 from bench.measure import Row, Sample
 from bench.points import Point, default_grid, full_grid, parse_point, quick_grid
@@ -117,3 +118,11 @@ def test_a_ratio_is_the_median_of_the_rounds() -> None:
     row = Row(Point("set", 1, 1, 64), (pair(100, 50), pair(10, 20), pair(1000, 1500)))
     assert row.ratio("rps") == 1.5
     assert row.median(0, "rps") == 100
+
+
+def test_what_limits_cost() -> None:
+    require("redis-benchmark")
+    words = [sys.executable, "-m", "bench.limits", "--rounds", "1", "--seconds", "0.05"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [text.split("  ")[0] for text in done.stdout.splitlines()[1:]] == list(LIMITS)

@@ -17,9 +17,11 @@ from vaylix_resp.security.acl import text_of
 from vaylix_resp.security.acl_log import AclLog
 from vaylix_resp.security.lockout import Lockout
 from vaylix_resp.security.passwords import Cost, digest_of, matching, seal
+from vaylix_resp.server.audit import SILENT
 from vaylix_resp.server.clients import Clients
 from vaylix_resp.server.monitor import Monitors
 from vaylix_resp.server.pubsub import Hub
+from vaylix_resp.server.quotas import Quotas
 from vaylix_resp.server.session import Session
 from vaylix_resp.server.tracking import TrackingTable
 
@@ -48,9 +50,11 @@ class FakeServer:
         self.stats = Stats()
         self.catalog, self.accounts = CATALOG, new_accounts()
         self.acl_log, self.lockout = AclLog(), Lockout()
+        self.quotas, self.sizes = Quotas(self), None
         if self.settings.requirepass:
             secret = self.settings.requirepass.encode("utf-8", "surrogateescape")
             self.accounts.set_user("default", seal([b"resetpass", b">" + secret], [], cost=Cost(8, 1, 1)))
+        self.audit = SILENT
         self.refreshed = 0
 
     def verify(self, client, user, password, asked_by):

@@ -156,29 +156,6 @@ def test_the_snapshot_child_gets_its_own_words(monkeypatch):
     assert cli.main(["snapshot-child", "--help", "b"]) == 2
 
 
-# ---- check-config
-
-
-def test_check_config_says_what_it_amounts_to_and_hides_secrets(capsys, monkeypatch):
-    monkeypatch.setenv("VAYLIX_REQUIREPASS", "hush")
-    code, out, err = run(capsys, "check-config", "--timeout", "5", "--maxmemory", "1mb", "--save", "")
-    assert (code, err) == (0, "")
-    assert out.splitlines() == [
-        "warning: maxmemory is shown to tools but not enforced: no key is evicted, no write refused",
-        "timeout 5   (command line)",
-        'save ""   (command line)',
-        "maxmemory 1048576   (command line)",
-        "requirepass (secret)   (VAYLIX_REQUIREPASS)",
-        "The configuration is valid; every directive not listed has its default.",
-    ]
-    code, out, _ = run(capsys, "check-config", "--json")
-    rows = {row["name"]: row for row in json.loads(out)["directives"]}
-    assert set(rows) == set(DIRECTIVES)
-    assert rows["requirepass"] == {"name": "requirepass", "value": "(secret)", "source": "VAYLIX_REQUIREPASS"}
-    assert rows["port"] == {"name": "port", "value": "6379", "source": "default"}
-    assert "hush" not in out
-
-
 def test_the_module_runs_as_a_program():
     done = subprocess.run([sys.executable, "-m", "vaylix_resp", "version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("vaylix ")

@@ -209,6 +209,14 @@ def test_rewriting_without_a_change_keeps_every_byte():
     assert rewritten(TEXT, [("timeout", "7"), ("maxclients", "10000")]) == TEXT
 
 
+def test_limits_of_users_have_a_line_each():
+    lines = "user-limit alice requests 100 burst 200\nuser-limit * connections 5\n"
+    new = rewritten(lines, [("user-limit", "alice requests 100 burst 200 role:batch bytes 1mb connections 4")])
+    assert new == "user-limit alice requests 100 burst 200\nuser-limit role:batch bytes 1mb connections 4\n"
+    assert rewritten(new, [("user-limit", "")]) == 'user-limit ""\n'
+    assert Settings().get_matching(["user-limit"]) == {"user-limit": ""}
+
+
 def test_rewriting_changes_only_the_lines_that_differ():
     new = rewritten(
         TEXT, [("timeout", "9"), ("save", "10 1 20 2 30 3"), ("slowlog-max-len", "5"), ("requirepass", 'a "b')]

@@ -19,13 +19,14 @@ ROWS = {
     4: {"commands"},
     3: {"state"},
     2: {"resp", "raft", "storage", "security", "observability"},
-    1: {"errors", "limits", "clock", "heap", "identity", "glob", "config", "directive", "directives",
-        "directives_redis", "config_values", "config_text", "config_lines"},
+    1: {"errors", "error_codes", "limits", "clock", "heap", "identity", "glob", "config", "directive", "directives",
+        "directives_audit", "directives_limits", "directives_redis", "config_values", "config_words", "config_rates", "config_text",
+        "config_lines"},
     0: {""},  # the package itself: its version
 }
 ROW_OF = {unit: row for row, units in ROWS.items() for unit in units}
 
-# Within a row: the way in may know the program, the program its parts; config is six files of one thing; everyone may
+# Within a row: the way in may know the program, the program its parts; config is ten files of one thing; everyone may
 # know the error classes and the bounds.
 PEERS = {
     ("__main__", "cli"),
@@ -35,11 +36,26 @@ PEERS = {
     ("config", "directives"),
     ("config", "directives_redis"),
     ("config", "config_values"),
+    ("config", "config_words"),
     ("config", "config_text"),
     ("directives", "directive"),
     ("directives", "config_values"),
+    ("directives", "config_words"),
     ("directives", "config_lines"),
+    ("directives", "directives_limits"),
+    ("directives", "directives_audit"),
+    ("directives_audit", "directives_limits"),
+    ("directives_audit", "directive"),
+    ("directives_audit", "config_values"),
+    ("directives_audit", "config_words"),
+    ("directives_limits", "directive"),
+    ("directives_limits", "config_values"),
+    ("directives_limits", "config_rates"),
+    ("config_words", "config_values"),
+    ("config_rates", "config_values"),
+    ("config_rates", "config_words"),
     ("config_lines", "config_values"),
+    ("config_lines", "config_words"),
     ("directive", "config_values"),
 } | {(unit, shared) for unit in ROWS[1] for shared in ("errors", "limits") if unit != shared}
 

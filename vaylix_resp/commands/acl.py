@@ -101,7 +101,7 @@ def acl_getuser(client: Client, argv: Argv) -> Reply:
         "passwords": account.passwords,
         **selector_fields(root),
         "roles": list(account.roles),
-        **({"expireat": account.expires_at_s} if account.expires_at_s else {}),
+        "expire": account.expires_at_s * 1000 if account.expires_at_s else None,
         "selectors": [selector_fields(one) for one in others],
     }
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ..errors import CommandError, error, printable
+from ..errors import WRONG_PASS, CommandError, error, printable
 from ..resp.reply import Reply
-from ..security.acl import RuleError, bytes_of, merge_selectors, text_of
-from ..security.lockout import ADDRESS
+from ..security.acl import RuleError, bytes_of, merge_words, text_of
+from ..security.lockout import address_of
 from ..security.passwords import Policy, needs_sealing
 from . import acl_operations as entries
 from .acl import ADMIN, OVER_USERS, accounts_of, refused_in_transaction
@@ -66,7 +66,7 @@ def _tried(change: Callable[..., Any], *arguments: Any) -> Any:
 def acl_setuser(client: Client, argv: Argv) -> Reply:
     """Create a user or change its rules: all of them, or none."""
     name = text_of(argv[2])
-    rules = _tried(merge_selectors, argv[3:])
+    rules = _tried(merge_words, argv[3:])
     accounts, server = accounts_of(client), client.server
 
     def propose(sealed: Sequence[bytes]) -> Reply:
@@ -98,7 +98,7 @@ def acl_deluser(client: Client, argv: Argv) -> Reply:
 def acl_setrole(client: Client, argv: Argv) -> Reply:
     """Create a role or change its rules: all of them, or none."""
     name = text_of(argv[2])
-    rules = _tried(merge_selectors, argv[3:])
+    rules = _tried(merge_words, argv[3:])
     _tried(accounts_of(client).tried_role, name, rules)  # a password in it must not get into the log
     return client.server.propose(entries.set_role(name, rules))
 
@@ -125,14 +125,18 @@ def acl_setpass(client: Client, argv: Argv) -> Reply:
     account = accounts.users.get(name)
     if account is None:
         raise error(GONE)
+    born, open_to_all = account.born, account.nopass
 
     def change(sealed: Sequence[bytes]) -> Reply:
-        if name not in accounts.users:  # removed meanwhile: setting a password must not bring it back
+        now = accounts.users.get(name)
+        if now is None or now.born != born:  # removed meanwhile: setting a password must not bring it back
             raise error(GONE)
+        if open_to_all and not now.nopass:  # closed meanwhile, to whoever proved nothing
+            raise CommandError(WRONG_PASS)
         _tried(accounts.tried_user, name, sealed)
         return server.propose(entries.set_user(name, sealed))
 
-    if account.nopass:
+    if open_to_all:
         return then(_seal(client, name, [b">" + new]), change)
     if current == new:
         raise CommandError(SAME_PASSWORD)
@@ -157,28 +161,56 @@ def acl_load(client: Client, argv: Argv) -> Reply:
     def parsed(content: bytes) -> Reply:
         lines = _tried(split_lines, content.split(b"\n"), f"{file.path}:")
         _tried(build, with_plain_hashes(lines), accounts_of(client).table)
-        return _sealed(client, lines, [], lambda done: server.propose(entries.load(line.text() for line in done)))
+        return _Sealing(client, lines, lambda done: server.propose(entries.load(line.text() for line in done))).go_on()
 
     return then(file.read(), parsed)
 
 
-def _sealed(client: Client, left: list[Line], done: list[Line], finish: Callable[[list[Line]], Reply]) -> Reply:
-    """`finish` with the lines, every password of which has become its stored form; one user after the other."""
-    while left:
-        line, *left = left
-        if line.kind == "user" and needs_sealing(line.rules):
-            return _seal_next(client, line, left, done, finish)
-        done = [*done, line]
-    return finish(done)
+class _Sealing:
+    """Lines whose passwords become stored forms, one user after the other; then `finish`, whose reply is the answer.
 
+    A loop, not a chain of `then`: a file may have more users than calls can be nested.
+    """
 
-def _seal_next(
-    client: Client, line: Line, left: list[Line], done: list[Line], finish: Callable[[list[Line]], Reply]
-) -> Reply:
-    def sealed(rules: list[bytes]) -> Reply:
-        return _sealed(client, left, [*done, line._replace(rules=rules)], finish)
+    def __init__(self, client: Client, lines: list[Line], finish: Callable[[list[Line]], Later]) -> None:
+        self.answer = Later(on_cancel=self._cancel)
+        self._client, self._lines, self._finish = client, lines, finish
+        self._at = 0
+        self._current: Later | None = None
 
-    return then(_seal(client, line.name, line.rules), sealed)
+    def go_on(self) -> Later:
+        """Until a password has to be waited for, or all is done."""
+        try:
+            while self._at < len(self._lines) and not self.answer.done:
+                line = self._lines[self._at]
+                if line.kind == "user" and needs_sealing(line.rules):
+                    sealed = _seal(self._client, line.name, line.rules)
+                    if not sealed.done:
+                        self._current = sealed
+                        sealed.listen(self._resumed)
+                        return self.answer
+                    self._put(sealed.reply)
+                self._at += 1
+            if not self.answer.done:
+                self._finish(self._lines).listen(self.answer.resolve)
+        except CommandError as refused:
+            self.answer.resolve(refused.with_traceback(None))
+        return self.answer
+
+    def _resumed(self, reply: Reply) -> None:
+        self._put(reply)
+        self._at += 1
+        self.go_on()
+
+    def _put(self, reply: Any) -> None:
+        if isinstance(reply, CommandError):
+            self.answer.resolve(reply)
+        else:
+            self._lines[self._at] = self._lines[self._at]._replace(rules=reply)
+
+    def _cancel(self) -> None:
+        if self._current is not None:
+            self._current.cancel()
 
 
 @command(
@@ -202,17 +234,11 @@ def acl_unlock(client: Client, argv: Argv) -> Reply:
     """Forget failed log-ins of a user, of an address or of all; how many were locked out."""
     lockout, now = client.server.lockout, client.server.clock.now()
     if len(argv) == 3 and matches(argv[2], b"ALL"):
-        locks = lockout.locked(now)
-        for lock in locks:
-            if lock.kind == ADDRESS:
-                lockout.unlock_address(lock.name, now)
-            else:
-                lockout.unlock_user(lock.name.partition(" ")[0], now)  # of a pair, the first word is the user
-        return len(locks)
+        return lockout.unlock_all(now)
     if len(argv) != 4:
         raise subcommand_syntax(argv)
     if matches(argv[2], b"USER"):
         return int(lockout.unlock_user(text_of(argv[3]), now))
     if matches(argv[2], b"ADDR"):
-        return int(lockout.unlock_address(text_of(argv[3]), now))
+        return int(lockout.unlock_address(address_of(text_of(argv[3])), now))
     raise error(f"Unknown kind of lock '{printable(argv[2])}': USER, ADDR or ALL")

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from ..security.acl import UNKNOWN, Commands, RuleError, merge_selectors, text_of
+from ..security.acl import UNKNOWN, Commands, RuleError, merge_words, text_of
 from ..state.account import Account, Role, role_name_fault
 
 UNCHANGED: Final = "WARNING: ACL errors detected, no change to the previously active ACL rules was performed"
@@ -64,7 +64,7 @@ def split_lines(lines: Iterable[bytes], prefix: str) -> list[Line]:
             errors.append(f"{where} should start with user keyword followed by the username. ")
         else:
             try:
-                rules = merge_selectors([word.strip(b"\t\r\n") for word in words[2:]])
+                rules = merge_words([word.strip(b"\t\r\n") for word in words[2:]])
             except RuleError:
                 errors.append(f"{where}: Unmatched parenthesis in selector definition.")
                 continue

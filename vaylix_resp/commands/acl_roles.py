@@ -16,7 +16,7 @@ PREDEFINED: Final[dict[str, str]] = {
     "read-only": "%R~* -@all +@read +@connection +@transaction -@dangerous -@admin +info",
     # Use the database: keys and channels, but nothing that empties it or looks over the shoulders of others.
     "read-write": "~* &* -@all +@read +@write +@connection +@transaction +@pubsub -@dangerous -@admin +info",
-    # Run the server: no keys, no users, no settings (CONFIG GET shows passwords), nothing that shows values.
+    # Run the server: no keys, no users, no settings (CONFIG GET shows passwords), no values but those in SLOWLOG.
     "operator": "-@all +@admin +@connection +info +time +memory -acl -config -debug -monitor -backup|restore "
     "+config|resetstat +acl|whoami +acl|cat +acl|log +acl|unlock",
     # See who may do what, and who did.

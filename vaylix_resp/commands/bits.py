@@ -257,6 +257,21 @@ def _bitfield_steps(argv: Argv) -> list[_Operation]:
     return steps
 
 
+def _reach(steps: list[_Operation]) -> int:
+    """The length that a value needs for the fields that are written."""
+    return max((s.offset + s.bits + 7 >> 3 for s in steps if s.amount is not None), default=0)
+
+
+def setbit_reach(argv: Argv) -> int:
+    """The length that SETBIT gives a shorter value."""
+    return (_setbit_arguments(argv)[0] >> 3) + 1
+
+
+def bitfield_reach(argv: Argv) -> int:
+    """The length that BITFIELD gives a shorter value."""
+    return _reach(_bitfield_steps(argv))
+
+
 def _bitfield_flags(argv: Argv) -> str:
     """Only GET and OVERFLOW leave the value alone; whatever else there is may be a write."""
     at = 2
@@ -328,7 +343,7 @@ def _fitted(number: int, step: _Operation) -> int | None:
 def bitfield(tx: WriteTx, argv: Argv) -> Any:
     """Read, set and increment integers of any width inside a string."""
     steps, key = _bitfield_steps(argv), argv[1]
-    reach = max((s.offset + s.bits + 7 >> 3 for s in steps if s.amount is not None), default=0)
+    reach = _reach(steps)
     if not reach:
         return _read_fields(tx.lookup(key), steps)
     item = tx.item(key)

@@ -140,7 +140,9 @@ def databases_of(spec: CommandSpec, argv: Argv, current: int) -> list[Databases]
     """The databases whose keys this request can touch, or whose choice it asks for."""
     named = _NAMED_DATABASES.get(spec.name)
     found = named(argv) if named is not None else []
-    if spec.name not in _NOT_THE_CURRENT and (spec.kind is not Kind.SESSION or spec.keys):
+    if spec.name in _THE_CURRENT or (
+        spec.name not in _NOT_THE_CURRENT and (spec.kind is not Kind.SESSION or spec.keys)
+    ):
         found.append(Databases(frozenset((current,)), argv[0]))
     return found
 
@@ -169,8 +171,10 @@ _NAMED_DATABASES: Final[dict[str, Callable[[Argv], list[Databases]]]] = {
     "copy": _behind_db,
     "swapdb": _at(1, 2),
     "flushall": _every,
+    "backup|restore": _every,
 }
 _NOT_THE_CURRENT: Final = ("swapdb", "flushall")
+_THE_CURRENT: Final = ("flashback|restore",)  # names no key, and changes keys all the same
 
 _SORTS: Final = ("sort", "sort_ro")
 _SORT_WORDS: Final = {b"LIMIT": 2, b"BY": 1, b"GET": 1, b"STORE": 1}  # of each option that takes any

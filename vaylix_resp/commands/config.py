@@ -5,10 +5,11 @@ Not here: the directives and their kinds (`directives`, `config_values`), the fi
 
 from __future__ import annotations
 
-from ..errors import SYNTAX, CommandError
+from ..errors import SYNTAX, CommandError, error
 from ..resp.reply import OK, Reply
 from .arguments import help_reply
 from .ports import Client
+from .redaction import REDACTED, is_secret
 from .spec import Argv, Kind, command, container
 
 container("CONFIG", group="server", since="2.0.0", summary="Settings: read, change, write back.")
@@ -23,9 +24,13 @@ _ADMIN = "admin noscript loading stale"
     history=(("7.0.0", "Added the ability to pass multiple pattern parameters in one call"),),
 )  # fmt: skip
 def config_get(client: Client, argv: Argv) -> Reply:
-    """Settings whose names match any of the patterns, with their values."""
+    """Settings whose names match any of the patterns, with their values; of a secret only whether there is one."""
     found = client.server.settings.get_matching(argv[2:])
-    return {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in found.items()}
+    return {raw: _shown(raw, value) for raw, value in ((name.encode(), value) for name, value in found.items())}
+
+
+def _shown(name: bytes, value: str) -> bytes:
+    return REDACTED if value and is_secret(name) else value.encode("utf-8", "surrogateescape")
 
 
 @command(
@@ -39,6 +44,8 @@ def config_set(client: Client, argv: Argv) -> Reply:
     """Change settings: all of those named, or none."""
     if len(argv) % 2:
         raise CommandError(SYNTAX)
+    if any(value == REDACTED and is_secret(name) for name, value in zip(argv[2::2], argv[3::2], strict=True)):
+        raise error("CONFIG GET shows (redacted) in place of a secret: it cannot be set to that")
     client.server.settings.set_many(list(zip(argv[2::2], argv[3::2], strict=True)))
     return client.server.unsettled() or OK
 

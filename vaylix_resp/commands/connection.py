@@ -61,10 +61,7 @@ def _log_in(client: Client, user: bytes, password: bytes, word: bytes, welcome: 
         raise error(NOT_IN_BLOCK)
 
     def proven(_: Reply) -> Reply:
-        client.become(text_of(user))
-        client.authenticated = True
-        client.refresh()
-        return welcome()
+        return client.log_in(text_of(user)) or welcome()
 
     entering = then(proof, proven)
     if isinstance(entering.reply, CommandError):
@@ -169,4 +166,8 @@ def reset(client: Client, argv: Argv) -> Reply:
     client.fresh()
     client.lib_name, client.lib_ver = library
     server.refresh()
+    refused = server.quotas.reset(client)
+    if refused is not None:  # the default user has no room for one more
+        client.close_after_reply()
+        return refused
     return RESET

@@ -11,6 +11,7 @@ An entry is `[name, argument...]`. A request in database 0 stands in the log as 
     @unstage id                                      throws them away
     @acl verb argument...                            users and roles: see `acl_operations`
     @maintenance on|off ...                          see `maintenance`
+    @audit head node sequence hash                   see `audit_operations`
 """
 
 from __future__ import annotations

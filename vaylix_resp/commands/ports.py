@@ -15,6 +15,7 @@ from ..errors import CommandError
 from ..resp.reply import Reply
 from ..security.access import Grants
 from ..security.acl_log import AclLog
+from ..security.limits import Limiter, Meter
 from ..state.accounts import Accounts
 from ..state.machine import StateMachine
 from ..state.views import ReadView
@@ -97,6 +98,8 @@ def then(first: Later, step: Callable[[Any], Reply]) -> Later:
         except CommandError as refused:
             following = refused.with_traceback(None)
         if isinstance(following, Later):
+            if not result.done:
+                result.on_cancel = following.cancel
             following.listen(result.resolve)
         else:
             result.resolve(following)
@@ -121,6 +124,8 @@ class Client(Protocol):
     born: int  # of the user: one of the same name that came later is another
     grants: Grants  # what the user may do
     limited: bool  # it may not do everything
+    meter: Meter | None  # of the user that it is counted as; managed by `server.quotas`, as is the next
+    limiter: Limiter | None  # what its requests are held against; None: nothing limits their rate
     authenticated: bool  # set by AUTH, HELLO, RESET
     created: float  # monotonic seconds
     last_active: float
@@ -129,6 +134,8 @@ class Client(Protocol):
     in_block: bool  # EXEC is executing a session command of the block: `run_queued`
     watched: dict[tuple[int, bytes], int]  # (db, key) -> version seen
     watched_bytes: int  # what they cost
+    watched_since: float  # monotonic seconds, of the first of them
+    overdue: CommandError | None  # why EXEC will fail: MULTI or WATCH is too long ago
     dirty: bool  # a watched key has changed here
     channels: dict[bytes, None]  # subscriptions, in the order made; managed by the pub/sub hub
     patterns: dict[bytes, None]
@@ -152,6 +159,9 @@ class Client(Protocol):
 
     def become(self, user: str) -> None:
         """Act as this user, who exists, with the rights it has now."""
+
+    def log_in(self, user: str) -> CommandError | None:
+        """`become`, for good; an error, and nothing has changed, if the user has too many connections."""
 
     def recheck(self, requests: Sequence[tuple[CommandSpec, Sequence[bytes], int]]) -> dict[int, CommandError]:
         """Requests of a transaction (with their databases) that its user may not make any more, by their place."""
@@ -202,9 +212,12 @@ class Server(Protocol):
     acl_file: Any  # server.entrance.AccountFile
     passwords: Any  # engine.password_pool.PasswordPool
     lockout: Any  # security.lockout.Lockout
+    quotas: Any  # server.quotas.Quotas
+    sizes: Any  # server.sizes.Sizes; None while nothing limits sizes
     clients: Any  # server.clients.Clients
     tls: Any  # server.tls_door.Door; None without tls-port
     maintenance: Any  # server.maintenance.MaintenanceMode
+    audit: Any  # server.audit.Trail or Silent
     pubsub: Any  # server.pubsub.Hub
     tracking: Any  # server.tracking.TrackingTable
     monitors: Any  # server.monitor.Monitors

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from ..directive import Directive
 from ..directives import ALIASES, DIRECTIVES
 from .spec import Argv, CommandSpec
 
@@ -29,28 +30,28 @@ def _auth(argv: Argv) -> set[int]:
 
 
 def _hello(argv: Argv) -> set[int]:
-    """The two words after AUTH, wherever it stands; a client's name may be `auth` itself."""
-    found: set[int] = set()
-    at = 1
-    while at < len(argv):
-        word = argv[at].lower()
-        if word == b"auth":
-            found |= {at + 1, at + 2}
-            at += 2
-        elif word == b"setname":
-            at += 1
-        at += 1
-    return found
+    """The two words after every AUTH: where SETNAME lacks its name, it is AUTH that has been taken for one."""
+    return {place for at, word in enumerate(argv) if word.lower() == b"auth" for place in (at + 1, at + 2)}
 
 
 def _config_set(argv: Argv) -> set[int]:
-    """Values of secret directives; with an odd number of words, whatever stands behind a secret's name."""
-    return {at + 1 for at in range(2, len(argv)) if _is_secret(argv[at])}
+    """Values of secret directives and of unknown ones; if anything is malformed, all that stands behind the first."""
+    places = range(2, len(argv))
+    secret = [at for at in places if is_secret(argv[at])]
+    unknown = [at for at in places[::2] if _directive_of(argv[at]) is None]
+    if unknown or len(argv) % 2:
+        return set(range(min(secret + unknown, default=len(argv)) + 1, len(argv)))
+    return {at + 1 for at in secret if not at % 2}
 
 
-def _is_secret(name: bytes) -> bool:
+def _directive_of(name: bytes) -> Directive | None:
     text = name.decode("utf-8", "replace").lower()
-    directive = DIRECTIVES.get(ALIASES.get(text, text))
+    return DIRECTIVES.get(ALIASES.get(text, text))
+
+
+def is_secret(name: bytes) -> bool:
+    """Whether the directive of this name holds a secret; False if there is none."""
+    directive = _directive_of(name)
     return directive is not None and directive.spec.secret
 
 
@@ -66,5 +67,5 @@ _SECRETS: Final[dict[str, Callable[[Argv], set[int]]]] = {
     "acl|setuser": _behind(2),
     "acl|setpass": _behind(2),
     "acl|setrole": _behind(3),
-    "acl|dryrun": _behind(5),  # it may hold the arguments of AUTH
+    "acl|dryrun": _behind(4),  # they may be the arguments of AUTH
 }

@@ -19,7 +19,7 @@ FAMILIES: Final = (
     "strings", "counters", "bits", "conditional", "versioned", "keys", "expiry", "scan", "sort", "dump", "databases",
     "transactions", "pubsub", "connection", "client", "tracking", "monitor", "server", "info", "config",
     "introspection", "latency", "slowlog", "memory", "debug", "persistence", "keyring", "backup", "flashback",
-    "acl", "acl_changes", "maintenance",
+    "acl", "acl_changes", "maintenance", "audit",
 )  # fmt: skip
 
 
@@ -57,10 +57,10 @@ def unknown_subcommand(spec: CommandSpec, argv: Argv) -> CommandError:
 
 def apply_table() -> dict[bytes, Callable[..., Any]]:
     """The state machine's handlers by operation name: every command on data, and our own `@` operations."""
-    from . import acl_operations, maintenance, operations
+    from . import acl_operations, audit_operations, maintenance, operations
 
     table: dict[bytes, Callable[..., Any]] = {
-        **operations.OPERATIONS, **acl_operations.OPERATIONS, **maintenance.OPERATIONS
+        **operations.OPERATIONS, **acl_operations.OPERATIONS, **maintenance.OPERATIONS, **audit_operations.OPERATIONS
     }  # fmt: skip
     for spec in COMMANDS.values():
         handler = spec.handler

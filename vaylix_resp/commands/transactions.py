@@ -3,20 +3,22 @@
 Promise: every replica decides alike whether a watched key has moved, because the entry carries the versions seen.
 A key that is created and removed again between WATCH and EXEC has no version to compare: for it, as in Redis, the
 server marks the session (`dirty`) when it sees the key touched.
+A transaction or WATCH that is open for too long ends with an error of EXEC, not with the null that says "a key has
+changed": whoever believes that begins again at once, and would do so for ever.
 Not here: what may be queued (`server.gate`), who appends the entry (`Client.submit`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from ..errors import EXEC_ABORT, CommandError, error
-from ..limits import TRANSACTION_BYTES_MAX
+from ..config import Settings
+from ..errors import EXEC_ABORT, LIMIT_OPEN, LIMIT_TRANSACTION, LIMIT_WATCHED, CommandError, error
 from ..resp.reply import NULL_ARRAY, OK, Reply
 from .arguments import parse_int
 from .operations import transaction
-from .ports import Client
+from .ports import Client, then
 from .spec import Argv, CommandSpec, KeySpec, Kind, command
 
 WORD_BYTES: Final = 16  # a word in the log besides itself, or more: `$65536` and two line ends
@@ -26,11 +28,14 @@ WATCH_BYTES: Final = 256  # what a watched key costs besides its name, here and 
 class Queue:
     """What a session has queued since MULTI. `db` follows SELECTs inside the block."""
 
-    __slots__ = ("_databases", "aborted", "bytes", "db", "has_writes", "requests")
+    __slots__ = ("_added", "_databases", "_settings", "aborted", "began", "bytes", "db", "has_writes", "requests")
 
-    def __init__(self, db: int, databases: int) -> None:
+    def __init__(self, db: int, databases: int, settings: Settings, began: float) -> None:
+        self._settings = settings  # whose limits may change while the block is open
+        self.began = began  # monotonic seconds
         self.requests: list[tuple[CommandSpec, Argv, int]] = []
         self.db, self._databases = db, databases
+        self._added = 0  # of which `requests` keeps none once the block is too large
         self.bytes = 0  # of the entry that the requests would make
         self.has_writes = False
         self.aborted = False  # a request was refused while queueing: EXEC will refuse the block
@@ -39,17 +44,24 @@ class Queue:
         return len(self.requests)
 
     def add(self, spec: CommandSpec, argv: Sequence[bytes]) -> None:
-        """Queue a request; CommandError (and the block is aborted) when the block would be too large."""
+        """Queue a request; CommandError (and the caller aborts the block) when the block would be too large."""
         self.bytes += sum(map(len, argv)) + WORD_BYTES * (len(argv) + 2)
-        if self.bytes > TRANSACTION_BYTES_MAX:
-            self.requests.clear()
-            raise error(f"transaction is too large: more than {TRANSACTION_BYTES_MAX} bytes are queued")
+        settings = self._settings
+        self._added += 1
+        if self.bytes > settings.transaction_bytes_max:
+            self._refuse("bytes", settings.transaction_bytes_max)
+        if 0 < settings.transaction_commands_max < self._added:
+            self._refuse("commands", settings.transaction_commands_max)
         self.requests.append((spec, argv, self.db))
         self.has_writes |= spec.kind is Kind.WRITE
         if spec.name == "select":
             number = parse_int(argv[1])
             if number is not None and 0 <= number < self._databases:  # otherwise it will fail
                 self.db = number
+
+    def _refuse(self, what: str, most: int) -> NoReturn:
+        self.requests.clear()  # what will never be executed is not kept either
+        raise CommandError(LIMIT_TRANSACTION.format(what=what, most=most, directive=f"transaction-{what}-max"))
 
     def operation(
         self, watched: dict[tuple[int, bytes], int], refused: Collection[int] = ()
@@ -73,7 +85,8 @@ def multi(client: Client, argv: Argv) -> Reply:
     """Begin a transaction: queue what follows until EXEC or DISCARD."""
     if client.multi is not None:
         raise error("MULTI calls can not be nested")
-    client.multi = Queue(client.db, len(client.server.machine.world.databases))
+    server = client.server
+    client.multi = Queue(client.db, len(server.machine.world.databases), server.settings, server.clock.now())
     return OK
 
 
@@ -86,6 +99,9 @@ def exec_(client: Client, argv: Argv) -> Reply:
     queue, watched, dirty = client.multi, client.watched, client.dirty
     if queue is None:
         raise error("EXEC without MULTI")
+    end_overdue(client, client.server.clock.now())
+    if client.overdue is not None:
+        raise discarded(client, client.overdue)
     _leave(client)
     if queue.aborted:
         raise CommandError(EXEC_ABORT)
@@ -116,9 +132,10 @@ def exec_(client: Client, argv: Argv) -> Reply:
                 client.server.tracking.remember(client, spec, words, caching)
         for (spec, _, _), reply in zip(requests, replies, strict=True):
             client.server.stats.executed(spec.name, reply)
-        return replies
+        record = client.server.audit.block(client, requests, replies)
+        return replies if record is None else then(record, lambda durable: replies)
 
-    barrier = any(spec.kind is Kind.SESSION for spec, _, _ in requests)
+    barrier = any(spec.kind is Kind.SESSION for spec, _, _ in requests) or client.server.audit.holds(requests)
     writes = queue.has_writes and any(
         spec.kind is Kind.WRITE for at, (spec, _, _) in enumerate(requests) if at not in refused
     )
@@ -153,9 +170,12 @@ def watch(client: Client, argv: Argv) -> Reply:
     view = client.server.view(client.db)
     keys = [key for key in dict.fromkeys(argv[1:]) if (client.db, key) not in client.watched]
     size = client.watched_bytes + sum(map(len, keys)) + WATCH_BYTES * len(keys)
-    if size > TRANSACTION_BYTES_MAX:
-        raise error(f"too many watched keys: more than {TRANSACTION_BYTES_MAX} bytes")
+    most = client.server.settings.transaction_bytes_max
+    if size > most:
+        raise CommandError(LIMIT_WATCHED.format(most=most, directive="transaction-bytes-max"))
     client.watched_bytes = size
+    if not client.watched:
+        client.watched_since = client.server.clock.now()
     for key in keys:
         client.watched[client.db, key] = view.version(key)
         client.server.watch(client, client.db, key)
@@ -172,6 +192,28 @@ def unwatch(client: Client, argv: Argv) -> Reply:
     return OK
 
 
+def end_overdue(client: Client, now: float) -> None:
+    """Free what a transaction or WATCH holds that is open for too long; its EXEC, which may still come, will fail."""
+    queue = client.multi
+    if client.overdue is None:
+        settings, stats = client.server.settings, client.server.stats
+        if queue is not None and 0 < settings.transaction_seconds_max < now - queue.began:
+            stats.limit_ended_transactions += 1
+            client.overdue = _overdue("the transaction was open", settings.transaction_seconds_max, "transaction")
+        elif client.watched and 0 < settings.watch_seconds_max < now - client.watched_since:
+            stats.limit_ended_watches += 1
+            client.overdue = _overdue("keys were watched", settings.watch_seconds_max, "watch")
+        else:
+            return
+    if queue is not None:
+        queue.requests.clear()
+    _release(client)
+
+
+def _overdue(what: str, most: int, kind: str) -> CommandError:
+    return CommandError(LIMIT_OPEN.format(what=what, most=most, directive=f"{kind}-seconds-max"))
+
+
 def discarded(client: Client, why: CommandError) -> CommandError:
     """EXEC itself was refused: as in Redis that ends the transaction, so that nothing more is queued unawares."""
     _leave(client)
@@ -184,6 +226,11 @@ def _leave(client: Client) -> None:
 
 
 def _forget(client: Client) -> None:
+    client.overdue = None
+    _release(client)
+
+
+def _release(client: Client) -> None:
     client.server.unwatch(client)
     client.watched = {}
     client.watched_bytes = 0

@@ -3,25 +3,29 @@
 Only a state whose users nobody has ever changed is founded; from then on the state counts, and the configuration's
 users and roles are history. The password of `default` is put in place whenever that user has none: adding
 `requirepass` to the configuration of an open server must close it.
-Promise: what is founded is in the log before anybody can connect.
-Not here: reading the file (`app`), changes while the server runs (`commands.acl_changes`).
+Promises: what is founded is in the log before anybody can connect; `try_out` refuses what `found` would.
+Not here: changes while the server runs (`commands.acl_changes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from ..commands import acl_operations
 from ..commands.acl_file import Line, build, split_lines, with_plain_hashes
 from ..commands.acl_roles import PREDEFINED, install
+from ..config import Settings
 from ..errors import EX_CONFIG, CommandError, Refused
-from ..security.acl import RuleError
+from ..security.acl import RuleError, bytes_of
 from ..security.passwords import Cost, PasswordRefused, Policy, digest_of, matching, needs_sealing, seal
 from ..state.accounts import DEFAULT, Accounts
+from .boot import new_machine
 from .node import Node, Run
 
 Entry = tuple[bytes, ...]
+Source = tuple[str, Iterable[bytes]]  # how the place of a line begins in errors, and the lines
+CHEAP: Final = Cost(8, 1, 1)
 
 
 class BadUsers(Refused):
@@ -30,26 +34,56 @@ class BadUsers(Refused):
     exit_code = EX_CONFIG
 
 
-def found(
-    node: Node, lines: Iterable[bytes], where: str, password: str, *, policy: Policy, cost: Cost
-) -> str:
+def sources_of(settings: Settings, read: Callable[[str], bytes]) -> list[Source]:
+    """Where the configuration has its users: in the ACL file, which `read` reads, or in lines. Raises BadUsers."""
+    if not settings.aclfile:
+        return [
+            (f"the configuration's {kind} line ", [bytes_of(f"{kind} {line}") for line in lines])
+            for kind, lines in (("role", settings.role), ("user", settings.user))
+        ]
+    try:
+        return [(f"{settings.aclfile}:", read(settings.aclfile).split(b"\n"))]
+    except OSError as problem:
+        text = f"{settings.aclfile}: {problem.strerror or problem}; create the file, or remove aclfile"
+        raise BadUsers(text) from problem
+
+
+def found(node: Node, sources: Iterable[Source], password: str, *, policy: Policy, cost: Cost) -> str:
     """Bring users into the log that this start asks for; what the operator should know, or nothing.
 
-    `lines` are those of the ACL file or of the configuration, named by `where` in errors. Raises BadUsers, and
-    DiskFull or WalFailed as `boot.open_term`.
+    `password` is that of `default`. Raises BadUsers, and DiskFull or WalFailed as `boot.open_term`.
     """
-    accounts: Accounts = node.machine.world.accounts
-    given, notice = list(lines), ""
+    return _found(node.machine.world.accounts, lambda entry: _commit(node, entry), sources, password, policy, cost)
+
+
+def try_out(sources: Iterable[Source], password: str, policy: Policy) -> None:
+    """Found them in a state that nobody keeps. Raises BadUsers."""
+    machine = new_machine(1)
+
+    def commit(entry: Entry) -> None:
+        reply = machine.apply(entry)
+        if isinstance(reply, CommandError):
+            raise reply
+
+    _found(machine.world.accounts, commit, sources, password, policy, CHEAP)
+
+
+def _found(
+    accounts: Accounts, commit: Callable[[Entry], None], sources: Iterable[Source], password: str, policy: Policy,
+    cost: Cost,
+) -> str:  # fmt: skip
+    given, notice = [(where, [*lines]) for where, lines in sources], ""
     try:
         if accounts.version == 0:
-            _commit(node, _first_users(accounts, given, where, policy, cost))
-        elif given:
+            lines = [line for where, raw in given for line in split_lines(raw, where)]
+            commit(_first_users(accounts, lines, policy, cost))
+        elif any(lines for _, lines in given):
             notice = "the users of the configuration are not read: the data directory has its own (ACL LIST)"
-        secret = password.encode("utf-8", "surrogateescape")
+        secret = bytes_of(password)
         default = accounts.users[DEFAULT]
         if password and default.nopass:
             rules = seal([b"resetpass", b">" + secret], default.passwords, default.history, policy=policy, cost=cost)
-            _commit(node, acl_operations.set_user(DEFAULT, rules))
+            commit(acl_operations.set_user(DEFAULT, rules))
         elif password and matching(default.passwords, digest_of(secret)) is None:
             notice = "requirepass is not the password of default: the data has another one, which counts (CONFIG SET)"
     except (RuleError, PasswordRefused, CommandError) as fault:
@@ -58,8 +92,7 @@ def found(
     return notice
 
 
-def _first_users(accounts: Accounts, given: list[bytes], where: str, policy: Policy, cost: Cost) -> Entry:
-    lines = split_lines(given, where)
+def _first_users(accounts: Accounts, lines: list[Line], policy: Policy, cost: Cost) -> Entry:
     named = {line.name for line in lines if line.kind == "role"}
     build(with_plain_hashes([*_predefined(accounts, named), *lines]), accounts.table)  # before the slow work
     sealed = [_sealed(line, policy, cost) for line in lines]

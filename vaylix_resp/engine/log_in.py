@@ -19,6 +19,7 @@ from .password_pool import PasswordPool, Ticket
 
 RIGHT: Final = "right"
 WRONG: Final = "wrong"
+STRANGER_CHARS_MAX: Final = 256  # of a name that no user has; failures are counted by it, and it may be 64 MiB long
 LOCKED: Final = "locked"  # nobody has looked at the password
 BUSY: Final = "busy"  # likewise; says nothing about the client
 
@@ -57,7 +58,7 @@ class LogIn:
         """
         name = user.decode("utf-8", "surrogateescape")
         account = self._find(name)
-        one = Try(name, account is not None, address_of(endpoint))
+        one = Try(name if account is not None else name[:STRANGER_CHARS_MAX], account is not None, address_of(endpoint))
         forms = tuple(account.passwords) if account is not None else ()
         digest = digest_of(password)
         remembered = self._pool.remembers(user, digest, forms)

@@ -144,6 +144,7 @@ class PasswordPool:
         self._decoys = decoys
         self._secret = secret or secrets.token_bytes(32)
         self._running = 0
+        self._starting = False
         self._queued = 0  # log-ins
         self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()  # by source; the first one's turn is next
         self._open: dict[Any, _Job] = {}  # queued or running, by key
@@ -251,7 +252,19 @@ class PasswordPool:
             self._queued -= 1
 
     def _start(self) -> None:
-        """Hand out work while there is a free worker, one job of each source in turn."""
+        """Hand out work while there is a free worker, one job of each source in turn.
+
+        Who is refused may ask again at once, and comes back here: the loop below sees that, and calls do not nest.
+        """
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            self._hand_out()
+        finally:
+            self._starting = False
+
+    def _hand_out(self) -> None:
         while self._running < self._workers.count and self._queues:
             source, queue = self._queues.popitem(last=False)
             job = queue.popleft()

@@ -115,8 +115,9 @@ class Stats:
         "_last_tick", "acl_access_denied_auth", "acl_access_denied_channel", "acl_access_denied_cmd",
         "acl_access_denied_db", "acl_access_denied_key", "acl_access_denied_tls_cert",
         "client_output_buffer_limit_disconnections",
-        "client_query_buffer_limit_disconnections", "commands", "errors", "evicted_clients", "input_rate", "ops_rate",
-        "output_rate", "rejected_connections", "total_connections_received", "total_error_replies",
+        "client_query_buffer_limit_disconnections", "commands", "errors", "evicted_clients", "input_rate",
+        "limit_ended_transactions", "limit_ended_watches", "limit_refused_sizes", "ops_rate", "output_rate",
+        "rejected_connections", "total_connections_received", "total_error_replies",
         "total_net_input_bytes", "total_net_output_bytes", "total_reads_processed", "total_writes_processed",
         "unexpected_error_replies",
     )  # fmt: skip
@@ -134,6 +135,8 @@ class Stats:
         self.acl_access_denied_cmd = self.acl_access_denied_key = self.acl_access_denied_channel = 0
         self.acl_access_denied_db = 0
         self.acl_access_denied_tls_cert = 0  # certificates that name no user who may log in
+        self.limit_refused_sizes = 0  # requests with too many keys, or with one or a value that is too large
+        self.limit_ended_transactions = self.limit_ended_watches = 0  # by transaction-seconds-max, watch-seconds-max
         self.total_error_replies = self.unexpected_error_replies = 0
         self.errors: dict[str, int] = {}
         self.ops_rate, self.input_rate, self.output_rate = Rate(), Rate(), Rate()

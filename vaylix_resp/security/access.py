@@ -131,7 +131,7 @@ def allows_key(selector: Selector, key: bytes, rights: int) -> bool:
     """All of `rights` by one pattern, as in Redis: two patterns do not add up."""
     if selector.all_keys:
         return True
-    for known in selector.keys:  # noqa: SIM110 - as above
+    for known in selector.keys.values():  # noqa: SIM110 - as above
         if known.rights & rights == rights and known.fits(key):
             return True
     return False
@@ -141,11 +141,14 @@ def allows_channel(selector: Selector, name: bytes, is_pattern: bool) -> bool:
     """A pattern to subscribe to has to be one of the allowed patterns, to the letter."""
     if selector.all_channels:
         return True
-    return any(known.text == name if is_pattern else known.fits(name) for known in selector.channels)
+    if is_pattern:
+        return name in selector.channels
+    return any(known.fits(name) for known in selector.channels.values())
 
 
 def _reads_every_key(selector: Selector) -> bool:
-    return selector.all_keys or any(known.text == b"*" and known.rights & READ for known in selector.keys)
+    everything = selector.keys.get(b"*")
+    return selector.all_keys or (everything is not None and bool(everything.rights & READ))
 
 
 def refusal_text(user: str, command: str, denied: Denied, *, named: bool) -> str:

@@ -21,6 +21,7 @@ DATABASE_MAX: Final = 2**31 - 1
 
 UNKNOWN: Final = "Unknown command or category name in ACL"
 SYNTAX: Final = "Syntax error"
+EXPIRE: Final = b"expireat"  # of a user; the one rule of two words: `expireat <unix seconds>`
 KEYS_AFTER_ALL: Final = (
     "Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. "
     "Try 'resetkeys' to start with an empty list of patterns"
@@ -89,11 +90,12 @@ class Selector:
     def __init__(self) -> None:
         self.commands = 0  # mask of what is allowed
         self.open_ended = False  # began with +@all: commands that do not exist yet are allowed
-        self.rules: list[str] = []  # what has been said of commands since, each once
-        self.first_args: dict[int, list[bytes]] = {}  # bit -> the only first arguments with which it is allowed
-        self.keys: list[Pattern] = []
+        # Dictionaries, in the order of what was said: ten thousand rules must not be compared with each other.
+        self.rules: dict[str, str] = {}  # what has been said of commands since, and its sign
+        self.first_args: dict[int, dict[bytes, None]] = {}  # bit -> the only first arguments with which it is allowed
+        self.keys: dict[bytes, Pattern] = {}
         self.all_keys = False
-        self.channels: list[Pattern] = []
+        self.channels: dict[bytes, Pattern] = {}
         self.all_channels = False
         self.databases: frozenset[int] = frozenset()
         self.all_databases = True
@@ -102,7 +104,7 @@ class Selector:
         twin = Selector()
         for name in self.__slots__:
             value = getattr(self, name)
-            setattr(twin, name, value.copy() if isinstance(value, list) else value)
+            setattr(twin, name, value.copy() if isinstance(value, dict) else value)
         twin.first_args = {bit: words.copy() for bit, words in self.first_args.items()}
         return twin
 
@@ -112,13 +114,13 @@ class Selector:
         """One rule; RuleError leaves the selector as it was."""
         match rule[:1], rule.lower():
             case _, b"allkeys" | b"~*":
-                self.all_keys, self.keys = True, []
+                self.all_keys, self.keys = True, {}
             case _, b"resetkeys":
-                self.all_keys, self.keys = False, []
+                self.all_keys, self.keys = False, {}
             case _, b"allchannels" | b"&*":
-                self.all_channels, self.channels = True, []
+                self.all_channels, self.channels = True, {}
             case _, b"resetchannels":
-                self.all_channels, self.channels = False, []
+                self.all_channels, self.channels = False, {}
             case _, b"allcommands" | b"+@all":
                 self._start(table.everything, open_ended=True)
             case _, b"nocommands" | b"-@all":
@@ -140,25 +142,20 @@ class Selector:
 
     def _start(self, commands: int, *, open_ended: bool) -> None:
         self.commands, self.open_ended = commands, open_ended
-        self.rules, self.first_args = [], {}
+        self.rules, self.first_args = {}, {}
 
     def _add_keys(self, rule: bytes) -> None:
         if self.all_keys:
             raise RuleError(KEYS_AFTER_ALL)
         rights, text = (BOTH, rule[1:]) if rule[:1] == b"~" else _rights(rule)
         added = Pattern.of(text, rights)
-        for at, known in enumerate(self.keys):
-            if known.text == text:
-                self.keys[at] = added._replace(rights=known.rights | rights)
-                return
-        self.keys.append(added)
+        known = self.keys.get(text)
+        self.keys[text] = added if known is None else added._replace(rights=known.rights | rights)
 
     def _add_channels(self, text: bytes) -> None:
         if self.all_channels:
             raise RuleError(CHANNELS_AFTER_ALL)
-        added = Pattern.of(text)
-        if all(known.text != text for known in self.channels):
-            self.channels.append(added)
+        self.channels.setdefault(text, Pattern.of(text))
 
     def _change_commands(self, name: bytes, allow: bool, table: Commands) -> None:
         lower = text_of(name.lower())
@@ -192,10 +189,7 @@ class Selector:
                 raise RuleError(UNKNOWN)
             self._set(sub.mask, True)
             return
-        words = self.first_args.setdefault(known.bit, [])
-        first = name.rpartition(b"|")[2].lower()
-        if first not in words:
-            words.append(first)
+        self.first_args.setdefault(known.bit, {})[name.rpartition(b"|")[2].lower()] = None
 
     def _set(self, mask: int, allow: bool) -> None:
         self.commands = self.commands | mask if allow else self.commands & ~mask
@@ -204,26 +198,30 @@ class Selector:
 
     def _note(self, name: str, allow: bool) -> None:
         """Keep what still counts: a later rule about a command makes earlier ones about it and its subcommands void."""
-        self.rules = [rule for rule in self.rules if rule[1:] != name and not rule[1:].startswith(name + "|")]
-        self.rules.append(("+" if allow else "-") + name)
+        self.rules.pop(name, None)
+        if not name.startswith("@") and "|" not in name:
+            within = name + "|"
+            for known in [known for known in self.rules if known.startswith(within)]:
+                del self.rules[known]
+        self.rules[name] = "+" if allow else "-"
 
     # Descriptions.
 
     @property
     def commands_text(self) -> str:
-        return " ".join(["+@all" if self.open_ended else "-@all", *self.rules])
+        return " ".join(["+@all" if self.open_ended else "-@all", *(sign + name for name, sign in self.rules.items())])
 
     @property
     def keys_text(self) -> str:
         if self.all_keys:
             return "~*"
-        return " ".join(map(_key_text, self.keys))
+        return " ".join(map(_key_text, self.keys.values()))
 
     @property
     def channels_text(self) -> str:
         if self.all_channels:
             return "&*"
-        return " ".join("&" + text_of(known.text) for known in self.channels)
+        return " ".join("&" + text_of(text) for text in self.channels)
 
     @property
     def databases_text(self) -> str:
@@ -289,8 +287,8 @@ def _database_numbers(words: bytes) -> frozenset[int]:
     return frozenset(found)
 
 
-def merge_selectors(rules: Sequence[bytes]) -> list[bytes]:
-    """Words of a command as rules: those from ( to ) belong to one selector and become one rule."""
+def merge_words(rules: Sequence[bytes]) -> list[bytes]:
+    """Words of a command as rules: those from ( to ) become one, a selector; `expireat` takes the word behind it."""
     merged: list[bytes] = []
     begun: list[bytes] = []
     for rule in rules:
@@ -299,6 +297,8 @@ def merge_selectors(rules: Sequence[bytes]) -> list[bytes]:
             if len(begun) > 1 and rule.endswith(b")"):
                 merged.append(b" ".join(begun))
                 begun = []
+        elif merged and merged[-1].lower() == EXPIRE:
+            merged[-1] += b" " + rule
         else:
             merged.append(rule)
     if begun:

@@ -14,10 +14,10 @@ Not here: sizes of requests, transactions, buffers (`commands`, `server.connecti
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
-from ..errors import CommandError, printable
+from ..config_rates import Rates, Row
+from ..errors import LIMIT_CONNECTIONS, LIMIT_RATE, CommandError, printable
 
 EVERYBODY: Final = "*"
 ROLE: Final = "role:"
@@ -26,32 +26,6 @@ METERS_MAX: Final = 1024  # kept for users who are not connected, so that reconn
 CONNECTION_REQUESTS: Final = "client-requests-per-second"
 CONNECTION_BYTES: Final = "client-bytes-per-second"
 USER: Final = "user-limit"
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What one subject may do; 0 is no limit. `burst`: requests at once after a pause, 0: as many as in a second."""
-
-    requests: int = 0
-    burst: int = 0
-    bytes: int = 0
-    connections: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.requests or self.bytes or self.connections)
-
-    def __or__(self, other: Rates) -> Rates:
-        """Of each the larger one; no limit is the largest."""
-        return Rates(
-            _larger(self.requests, other.requests),
-            max(self.burst or self.requests, other.burst or other.requests),
-            _larger(self.bytes, other.bytes),
-            _larger(self.connections, other.connections),
-        )
-
-
-def _larger(one: int, other: int) -> int:
-    return max(one, other) if one and other else 0
 
 
 class _Bucket:
@@ -133,7 +107,9 @@ class Meter:
             assert self.requests is not None
             rate, what, directive, bucket = self.rates.requests, "requests", self.directives[0], self.requests
         return CommandError(
-            f"LIMIT more than {rate} {what} per second for {self.subject} ({directive}); wait {bucket.wait_ms()} ms"
+            LIMIT_RATE.format(
+                rate=rate, what=what, subject=self.subject, directive=directive, wait_ms=bucket.wait_ms()
+            )
         )
 
     def full(self, now: float) -> bool:
@@ -144,10 +120,11 @@ class Meter:
 class Limiter:
     """What a session asks once for each read of its socket."""
 
-    __slots__ = ("_begun", "_limits", "_meters", "refused")
+    __slots__ = ("_begun", "_limits", "_meters", "own", "refused")
 
-    def __init__(self, limits: Limits, meters: Sequence[Meter]) -> None:
+    def __init__(self, limits: Limits, own: Meter | None, meters: Sequence[Meter]) -> None:
         self._limits = limits
+        self.own = own  # the connection's meter, which stays when another user's takes the place of the other one
         self._meters = tuple(meters)
         self._begun = 0  # bytes of a request that is not complete yet
         self.refused: CommandError | None = None  # for all requests behind those that `admit` let through
@@ -179,13 +156,6 @@ class Limiter:
         return room
 
 
-class Row(NamedTuple):
-    """`user-limit`: rates of a user, of whoever has a role, or of everybody without a row."""
-
-    subject: str  # "alice", "role:batch", "*"
-    rates: Rates
-
-
 class Limits:
     """The limits of one process and the meters of its users."""
 
@@ -198,12 +168,12 @@ class Limits:
         self._rows: Mapping[str, Rates] = {row.subject: row.rates for row in rows}
 
     def configure(self, connection: Rates, rows: Iterable[Row], roles: Mapping[str, Sequence[str]], now: float) -> None:
-        """The directives or somebody's roles have changed; `roles` by user. Sessions then need a new `limiter`."""
+        """The directives or somebody's roles have changed; `roles` by user. Sessions then need a new `limiter`.
+
+        Whose rates stay the same keeps its buckets as they are: a change of somebody else's roles refills nothing.
+        """
         self._connection = connection
         self._rows = {row.subject: row.rates for row in rows}
-        for user in self._idle:
-            del self._meters[user]
-        self._idle = {}
         for user, meter in self._meters.items():
             rates = self.rates_of(user, roles.get(user, ()))
             if rates != meter.rates:
@@ -229,7 +199,8 @@ class Limits:
             meter = self._meters[user] = Meter(user, subject, (USER, USER), self.rates_of(user, roles), now)
         if 0 < meter.rates.connections <= meter.connections:
             self.refused_connections += 1
-            return CommandError(f"LIMIT {meter.subject} already has {meter.rates.connections} connections ({USER})")
+            text = LIMIT_CONNECTIONS.format(subject=meter.subject, count=meter.rates.connections, directive=USER)
+            return CommandError(text)
         meter.connections += 1
         self._idle.pop(user, None)
         return meter
@@ -249,15 +220,21 @@ class Limits:
             longest_ago = next(iter(self._idle))
             del self._idle[longest_ago], self._meters[longest_ago]
 
-    def limiter(self, meter: Meter | None, now: float) -> Limiter | None:
-        """For a session of this user (None: not logged in yet); None if nothing limits its requests."""
-        meters = []
+    def limiter(self, meter: Meter | None, now: float, former: Limiter | None = None) -> Limiter | None:
+        """For a session of this user (None: not logged in yet); None if nothing limits its requests.
+
+        `former` is what the session had until now: logging in does not refill what the connection may send.
+        """
+        meters, own = [], None
         if self._connection.requests or self._connection.bytes:
-            directives = CONNECTION_REQUESTS, CONNECTION_BYTES
-            meters.append(Meter("", "this connection", directives, self._connection, now))
+            own = former.own if former is not None else None
+            if own is None or own.rates != self._connection:
+                directives = CONNECTION_REQUESTS, CONNECTION_BYTES
+                own = Meter("", "this connection", directives, self._connection, now)
+            meters.append(own)
         if meter is not None and (meter.rates.requests or meter.rates.bytes):
             meters.append(meter)
-        return Limiter(self, meters) if meters else None
+        return Limiter(self, own, meters) if meters else None
 
 
 NO_RATES: Final = Rates()

@@ -21,7 +21,7 @@ this process: nothing is written to disk or to other nodes, and a restart forget
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from math import ceil, inf
@@ -203,10 +203,18 @@ class Lockout:
         records += [record for pair, record in self._pairs.records.items() if pair[1] == address]
         return _clear(records, now)
 
-    def forget_user(self, user: str) -> None:
-        """The user has been deleted: one of the same name that comes later has nothing to do with it."""
-        self._users.records.pop(user, None)
-        for pair in [pair for pair in self._pairs.records if pair[0] == user]:
+    def unlock_all(self, now: float) -> int:
+        """The same for everybody; how many locks were in force."""
+        held = len(self.locked(now))
+        for table in (self._users, self._strangers, self._addresses, self._pairs):
+            _clear(table.records.values(), now)
+        return held
+
+    def forget_users(self, users: Set[str]) -> None:
+        """They have been deleted: who gets one of the names later has nothing to do with them."""
+        for user in users:
+            self._users.records.pop(user, None)
+        for pair in [pair for pair in self._pairs.records if pair[0] in users]:
             del self._pairs.records[pair]
 
     def locked(self, now: float) -> list[Lock]:

@@ -121,6 +121,7 @@ def load(options: Options, now_s: int) -> Material:
 
 def _load(options: Options, stamp: Stamp, now_s: int) -> Material:
     _check(options)
+    _check_kinds(options)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _set_protocols(context, options)
     sessions = _set_sessions(context, options)
@@ -147,6 +148,17 @@ def _check(options: Options) -> None:
     unknown = [name for name in options.protocols if name not in VERSIONS]
     if unknown:
         raise TlsError(f"tls-protocols: {unknown[0]} is not among {' '.join(VERSIONS)}; older versions can be broken")
+
+
+def _check_kinds(options: Options) -> None:
+    """OpenSSL would read a pipe, or a device without an end, for ever."""
+    for path in filter(None, (options.cert_file, options.key_file, options.ca_file)):
+        try:
+            regular = stat.S_ISREG(os.stat(path).st_mode)
+        except (OSError, ValueError):
+            continue  # what is wrong with it is said when it is read
+        if not regular:
+            raise TlsError(f"{path}: this is not a regular file; tls-cert-file, -key-file and -ca-cert-file are")
 
 
 def _set_protocols(context: ssl.SSLContext, options: Options) -> None:

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from ..commands.transactions import end_overdue
 from ..errors import CommandError
 from ..limits import BACKLOG_BYTES_MAX, KIB, OUTPUT_PAUSE_BYTES
 from ..observability.logs import get_log
@@ -21,6 +22,7 @@ from ..resp.writer import encode, error_line
 from ..security.acl_log import TOP_LEVEL
 from . import rights
 from .clients import type_of
+from .dispatch import Argv, Excess
 from .execution import Execution
 
 if TYPE_CHECKING:
@@ -67,14 +69,14 @@ class Connection(Execution, asyncio.Protocol):
         if refused is None and self._unprotected():
             shared.stats.rejected_connections += 1
             refused = PROTECTED_MODE
+        if refused is None and (too_many := self._admit()) is not None:
+            shared.stats.rejected_connections += 1
+            refused = too_many.text
         if refused is not None:
             self._lost = True
             self._transport.write(error_line(refused))
             self._transport.close()
             return
-        peer = self._transport.get_extra_info("peer")  # with TLS, of a client that has shown a certificate
-        if peer is not None and shared.settings.tls_auth_clients_user != "off":
-            self._log_in_by_certificate(peer.names)
         self.id = shared.clients.new_id()
         self._transport.set_write_buffer_limits(high=OUTPUT_PAUSE_BYTES)
         shared.clients.add(self)
@@ -89,7 +91,11 @@ class Connection(Execution, asyncio.Protocol):
         self.last_active = shared.now
         try:
             if reader.trusted:
-                self.execute(reader.read(data), reader.raw)
+                requests = reader.read(data)
+                if self.limiter is None:
+                    self.execute(requests, reader.raw)
+                else:
+                    self._execute_limited(requests, len(data))
             else:
                 self._execute_untrusted(data)
         except ProtocolError as bad:
@@ -106,16 +112,34 @@ class Connection(Execution, asyncio.Protocol):
         """
         reader = self._reader
         for at in range(0, max(len(data), 1), UNTRUSTED_PIECE_BYTES):
-            requests = reader.read(data[at : at + UNTRUSTED_PIECE_BYTES])
+            piece = data[at : at + UNTRUSTED_PIECE_BYTES]
+            requests, size = reader.read(piece), len(piece)
             while requests:
-                self.execute(requests)
+                self._execute_limited(requests, size)
                 if self.closing:
                     return
                 if self._backlog:  # AUTH may be in there
                     self._unread = data[at + UNTRUSTED_PIECE_BYTES :]
                     self._stop_reading()
                     return
-                requests = reader.read(b"") if reader.buffered and not reader.waits else []
+                requests, size = reader.read(b"") if reader.buffered and not reader.waits else [], 0
+            if size and self.limiter is not None:
+                self._execute_limited([], size)
+
+    def _execute_limited(self, requests: Sequence[Argv], size: int) -> None:
+        """As `execute`, as far as rates allow; what is beyond them is refused in its turn. `size` is of the read."""
+        limiter = self.limiter
+        if limiter is None:
+            self.execute(requests)
+            return
+        admitted = limiter.admit(len(requests), size, self.shared.clock.now())
+        if admitted == len(requests):
+            self.execute(requests, self._reader.raw)
+            return
+        refused = limiter.refused
+        assert refused is not None
+        beyond = (argv if argv[0].upper() in NEVER_EXCESS else Excess(argv, refused) for argv in requests[admitted:])
+        self.execute([*requests[:admitted], *beyond])
 
     def eof_received(self) -> bool:
         """The client has no more to say; what it asked for is still answered, but it does not wait any more."""
@@ -129,6 +153,7 @@ class Connection(Execution, asyncio.Protocol):
         self._lost = True
         shared = self.shared
         self.abandon()
+        shared.quotas.leave(self)
         shared.forget(self)
         shared.parked.pop(self, None)
         shared.buffering.discard(self)
@@ -223,12 +248,13 @@ class Connection(Execution, asyncio.Protocol):
         return True
 
     def check_limits(self, now: float) -> None:
-        """About once a second: idle time, time to log in, and output that nobody reads."""
+        """About once a second: idle time, time to log in, to end a transaction, and output that nobody reads."""
         settings = self.shared.settings
+        end_overdue(self, now)
         idle = now - self.last_active
         if not self._writable and self._over_limit():
             self.kill()
-        elif not self.authenticated and now - self.created > LOGIN_SECONDS_MAX:
+        elif not self.authenticated and now - self.stranger_since > LOGIN_SECONDS_MAX:
             log.verbose("a client that did not log in was closed", client=self.id, addr=self.addr)
             self.kill()
         elif rights.has_expired(self, self.shared.clock.wall_ms()):
@@ -285,7 +311,7 @@ class Connection(Execution, asyncio.Protocol):
         self.close_after_reply()
 
     def _protocol_error(self, bad: ProtocolError) -> None:
-        self.execute(bad.requests)
+        self._execute_limited(bad.requests, 0)
         if self.closing:  # QUIT was among them
             return
         text = str(bad)
@@ -300,17 +326,25 @@ class Connection(Execution, asyncio.Protocol):
 
     # Who is at the other end.
 
-    def _log_in_by_certificate(self, names: Sequence[bytes]) -> None:
+    def _admit(self) -> CommandError | None:
+        """As whom the connection begins; the error if that user has too many already."""
+        peer = self._transport.get_extra_info("peer")  # with TLS, of a client that has shown a certificate
+        if peer is not None and self.shared.settings.tls_auth_clients_user != "off":
+            refused = self._log_in_by_certificate(peer.names)
+            if refused is not None:
+                return refused
+        return self.shared.quotas.admit(self)
+
+    def _log_in_by_certificate(self, names: Sequence[bytes]) -> CommandError | None:
         """As in Valkey: who maps to no user goes on as somebody who has not logged in."""
         user = self.shared.user_of_certificate(names)
+        self.shared.audit.certificate(self, user)
         if user is None:
             self.shared.stats.acl_access_denied_tls_cert += 1
             rights.note(self, "tls-cert", b"tls-cert", names[0] if names else b"", TOP_LEVEL)
             log.notice("a client's certificate names no user who may log in", addr=self.addr)
-            return
-        self.become(user)
-        self.authenticated = True
-        self.refresh()
+            return None
+        return self.log_in(user)
 
     def _name_ends(self) -> None:
         sock = self._transport.get_extra_info("socket")
@@ -338,6 +372,8 @@ class Connection(Execution, asyncio.Protocol):
 
 
 UNTRUSTED_PIECE_BYTES = 16 * KIB
+# What only ends something, and MULTI: were it refused, what follows would run outside of the transaction.
+NEVER_EXCESS = frozenset({b"MULTI", b"DISCARD", b"UNWATCH", b"QUIT", b"RESET"})
 LOGIN_SECONDS_MAX = 10.0  # RAFT.md: a connection that does not authenticate is not kept
 
 

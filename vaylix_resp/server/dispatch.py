@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..commands.operations import in_database
 from ..commands.ports import Later
 from ..commands.spec import CommandSpec, Kind
-from ..commands.transactions import discarded
+from ..commands.transactions import discarded, end_overdue
 from ..engine import entries
 from ..engine.node import Run
 from ..errors import CommandError
@@ -52,6 +52,16 @@ class Item:
         wire: bytes = b"",
     ) -> None:
         self.bound, self.requests, self.view, self.finish, self.wire = bound, requests, view, finish, wire
+
+
+class Excess(list[bytes]):
+    """Stands in for a request beyond a rate: answered with `refused` when its turn comes. Its name is no command's."""
+
+    __slots__ = ("refused", "request")
+
+    def __init__(self, request: Argv, refused: CommandError) -> None:
+        super().__init__((b"",))
+        self.request, self.refused = request, refused
 
 
 class Dispatch(Session):
@@ -113,7 +123,9 @@ class Dispatch(Session):
         try:
             bound = shared.table.find(argv)
         except CommandError as unknown:
-            if not shared.look_for_http(self, argv):
+            if type(argv) is Excess:
+                self._refuse_excess(argv)
+            elif not shared.look_for_http(self, argv):
                 self._abort_block()
                 self.answer(unknown)
             return True
@@ -134,7 +146,7 @@ class Dispatch(Session):
         return True
 
     def _dispatch(self, bound: Bound, argv: Argv) -> None:
-        finish = None if self.reply_mode == "on" else _silence
+        finish: Finish | None = None if self.reply_mode == "on" else _silence
         if bound.kind is Kind.WRITE:
             try:
                 if bound.check is not None:
@@ -142,6 +154,8 @@ class Dispatch(Session):
             except CommandError as refused:
                 self.refuse(bound, refused)
                 return
+            if bound.audit is not None:
+                finish = self._audited(bound, argv, finish)
             # The name as declared: any mixture of upper and lower case finds the command, but only two are in the log.
             refusal = self._log(bound, in_database(self.db, (bound.spelling, *argv[1:])), finish)
             if refusal is not None:
@@ -154,9 +168,15 @@ class Dispatch(Session):
             if run is None:
                 self._now(bound, view, argv)
             else:
+                if bound.audit is not None:
+                    finish = self._audited(bound, argv, finish)
                 run.items.append(Item(bound, [argv], view, self._tracked(bound, argv, finish)))
         else:
             self._now(bound, self, argv)
+            return
+        if bound.audit is not None and self.newest_run() is not None:
+            # A reply that waits for its record must not be overtaken by what this session asks next.
+            self.barrier |= self.shared.audit.waits(bound.audit)
 
     def _log(self, bound: Bound, operation: Argv, finish: Finish | None) -> CommandError | None:
         """Put an operation into the open batch; or the error, if it is larger than an entry may be."""
@@ -184,10 +204,13 @@ class Dispatch(Session):
         if bound.kind is Kind.READ:
             self.shared.machine.read_at(self.shared.clock.wall_ms())
         self.last_command = bound.name
+        watch = self.shared.audit.begin(self, bound, argv) if bound.audit is not None else None
         began = perf_counter()
         reply = self.guarded(bound, target, argv)
         seconds = perf_counter() - began
         record(bound.stats, 1, seconds, type(reply) is CommandError)
+        if watch is not None:
+            reply = watch.end(reply)
         if "skip_slowlog" not in bound.spec.flags:
             self.shared.note_slow(self, argv, seconds)
         if isinstance(reply, Later):
@@ -199,6 +222,26 @@ class Dispatch(Session):
             self.shared.tracking.after(self, bound.spec, argv)
         if self.shared.machine.world.events:  # a read may have missed its key
             self.shared.observe_changes(None)
+
+    def _audited(self, bound: Bound, argv: Argv, finish: Finish | None) -> Finish | None:
+        """For a request that waits for its batch, or behind one: its record is made when it has run."""
+        watch = self.shared.audit.begin(self, bound, argv)
+        if watch is None:
+            return finish
+
+        def recording(reply: Any) -> Reply:
+            ended = watch.end(reply)
+            if isinstance(ended, Later):
+                self._wait_for(ended, heard=finish is not _silence)
+                return NO_REPLY
+            return finish(ended) if finish else ended
+
+        return recording
+
+    def _wait_for(self, later: Later, *, heard: bool) -> None:
+        """In the place of a reply whose turn has come."""
+        self.waiting = later
+        later.listen(self.arrived if heard else self._arrived_unheard)
 
     def _arrived_unheard(self, reply: Reply) -> None:
         self.arrived(NO_REPLY)
@@ -217,6 +260,10 @@ class Dispatch(Session):
         return CommandError("ERR internal error while executing the request; see the server's log")
 
     def _queue(self, bound: Bound, argv: Argv) -> None:
+        end_overdue(self, self.shared.clock.now())
+        if self.overdue is not None:
+            self.refuse(bound, self.overdue)
+            return
         try:
             self.multi.add(bound.spec, argv)
         except CommandError as too_large:
@@ -226,8 +273,19 @@ class Dispatch(Session):
 
     def refuse(self, bound: Bound, refused: CommandError) -> None:
         bound.stats.rejected_calls += 1
+        if bound.audit is not None:
+            self.shared.audit.refused(self, bound, refused)
         self._abort_block()
         self.answer(discarded(self, refused) if bound.name == "exec" else refused)
+
+    def _refuse_excess(self, excess: Excess) -> None:
+        try:
+            bound = self.shared.table.find(excess.request)
+        except CommandError:
+            self._abort_block()
+            self.answer(excess.refused)
+        else:
+            self.refuse(bound, excess.refused)
 
     def _abort_block(self) -> None:
         if self.multi is not None:
@@ -252,6 +310,9 @@ class Dispatch(Session):
 
         def turn(applied: Any) -> Reply:
             reply = finish(applied)
+            if isinstance(reply, Later):  # a record of the audit that has to be durable first
+                self._wait_for(reply, heard=not silent)
+                return NO_REPLY
             return NO_REPLY if silent else reply
 
         run = self.newest_run()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +26,7 @@ from ..resp.reply import OK, Reply
 from ..security.acl import text_of
 from ..security.acl_log import MULTI, TOP_LEVEL, AclLog
 from ..security.lockout import Lockout, Rule
-from ..security.passwords import Cost, PasswordRefused, Policy, expired
+from ..security.passwords import Cost, Policy, expired
 from ..state.account import Account
 from ..state.accounts import DEFAULT, Accounts
 from ..storage.disk import RealDisk
@@ -45,7 +47,7 @@ _LOCKS: Final = (
 
 
 class Entrance:
-    """Of one server. `changing` is what CONFIG SET requirepass has begun, until its reply has been asked for."""
+    """Of one server."""
 
     def __init__(self, shared: Shared, accounts: Accounts, workers: Workers) -> None:
         settings = shared.settings
@@ -60,8 +62,9 @@ class Entrance:
         self.lockout = Lockout()
         self._log_in = LogIn(self._find, self.passwords, self.lockout, shared.clock)
         self.file = AccountFile(settings.aclfile)
-        self.changing: Later | None = None
-        self._refused = False
+        self._wanted: str | None = None  # the password of a CONFIG SET that has not been taken as a whole yet
+        self._changes: deque[tuple[str, Later]] = deque()  # passwords of `default`; the first is being worked out
+        self._requirepass = settings.requirepass  # without those
         settings.subscribe("requirepass", self._password_set)
         for names, follow in ((_COSTS, self._set_cost), (_LOCKS, self._set_rules)):
             follow()
@@ -96,6 +99,8 @@ class Entrance:
     def _ended(self, session: Client, user: bytes, asked_by: bytes, result: Result) -> None:
         for lock in result.locks:
             log.warning(f"locked after failed log-ins: {lock.kind} {lock.name}", strikes=lock.strikes)
+        name = text_of(user)
+        self._shared.audit.login(session, name, name in self._accounts.users, asked_by, result)
         if result.outcome in (RIGHT, BUSY):
             return
         self._shared.stats.acl_access_denied_auth += 1
@@ -128,39 +133,64 @@ class Entrance:
             return
         self._version = accounts.version
         names = set(accounts.users)
-        for name in self._names - names:
-            self.lockout.forget_user(name)
+        if gone := self._names - names:
+            self.lockout.forget_users(gone)
         self._names = names
         for session in list(self._shared.clients):
             rights.renew(session)
+        if self._shared.settings.user_limit:
+            self._shared.quotas.changed()
 
     def _password_set(self, password: str) -> None:
         """CONFIG SET requirepass: the password of `default`, which is part of the state. ValueError refuses it."""
-        if self._refused:  # now told the value from before; nothing has been done
-            self._refused = False
-            return
-        try:
-            self._change_password(password)
-        except ValueError:
-            self._refused = True
-            raise
-
-    def _change_password(self, password: str) -> None:
-        given = password.encode("utf-8", "surrogateescape")
-        rules = [b"resetpass", b">" + given] if password else [b"nopass"]
+        self._wanted = None
+        if self._shared.settings.restoring:
+            return  # nothing has been done
         if self._shared.node.refusal is not None:
             raise ValueError(self._shared.node.refusal.text)
-        policy = policy_of(self._shared.settings)
         if password:
-            policy.check(given)
-        account = self._accounts.users[DEFAULT]
+            policy_of(self._shared.settings).check(_bytes(password))
+        self._wanted = password
+
+    def change_password(self) -> Later | None:
+        """Begin what the CONFIG SET that has just been taken asks for, if it does.
+
+        One after the other, so that of two changes the later one counts, however long each takes.
+        """
+        password, self._wanted = self._wanted, None
+        if password is None:
+            return None
+        answer = Later(timeout_reply=OK)  # who asked may go away: the change goes on
+        self._changes.append((password, answer))
+        if len(self._changes) == 1:
+            self._next_change()
+        return answer
+
+    def _next_change(self) -> None:
+        password, answer = self._changes[0]
+
+        def done(reply: Reply) -> None:
+            self._changes.popleft()
+            if not isinstance(reply, CommandError):
+                self._requirepass = password
+            else:
+                log.warning(f"CONFIG SET requirepass has failed: {reply.text}")  # who asked may have gone
+                if not self._changes:
+                    self._shared.settings.requirepass = self._requirepass
+            if self._changes:  # first: whoever hears the answer may at once ask for another change
+                self._next_change()
+            answer.resolve(reply)
+
+        self._changed_password(password).listen(done)
+
+    def _changed_password(self, password: str) -> Later:
+        rules = [b"resetpass", b">" + _bytes(password)] if password else [b"nopass"]
+        account, policy = self._accounts.users[DEFAULT], policy_of(self._shared.settings)
         sealed = Later()
         ticket = self.passwords.seal(rules, [*account.passwords], [*account.history], policy, sealed.resolve)
         if isinstance(ticket, CommandError):
-            raise PasswordRefused(ticket.text)
-        change = then(sealed, lambda done: self._shared.propose(acl_operations.set_user(DEFAULT, done)))
-        self.changing = answer = Later(timeout_reply=OK)  # who asked may go away: the change goes on
-        change.listen(answer.resolve)
+            sealed.resolve(ticket)
+        return then(sealed, lambda done: self._shared.propose(acl_operations.set_user(DEFAULT, done)))
 
     def _set_cost(self, _: object = None) -> None:
         self.passwords.cost = cost_of(self._shared.settings)
@@ -170,6 +200,10 @@ class Entrance:
         window, lock_s = settings.login_window, settings.login_lock_time
         lockout.user_rule = Rule(settings.login_user_limit, window, lock_s, settings.login_user_lock_max)
         lockout.address_rule = Rule(settings.login_address_limit, window, lock_s, settings.login_address_lock_max)
+
+
+def _bytes(password: str) -> bytes:
+    return password.encode("utf-8", "surrogateescape")
 
 
 def cost_of(settings: Any) -> Cost:
@@ -204,6 +238,8 @@ class AccountFile:
 
 
 def read_file(path: str) -> bytes:
+    if stat.S_ISFIFO(os.stat(path).st_mode):
+        raise OSError("it is a pipe, which may never end")
     with open(path, "rb") as file:
         content = file.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:

@@ -1,6 +1,6 @@
 """Admission: may this request run now? Pure but for ACL LOG, in Redis's order, so that the first error is the same one.
 
-unknown name, arity -> what settings forbid -> log-in -> transactions -> ACL -> the log's state -> subscriber
+unknown name, arity -> what settings forbid -> log-in -> transactions -> ACL -> sizes -> the log's state -> subscriber
 mode. Roles of a cluster will join behind ACL (part 4).
 Not here: waiting (a pause, a full batch), which `execution` does.
 """
@@ -16,6 +16,7 @@ from . import rights
 from .monitor import refused_while_monitoring
 from .pubsub import refused_in_subscriber_mode
 from .session import Session
+from .sizes import Sizes
 from .table import Bound
 
 # What MULTI does not queue. RESET and QUIT leave the transaction; WATCH answers an error of its own.
@@ -37,6 +38,13 @@ def refusal(
         return CommandError("ERR Command not allowed inside a transaction")
     if session.limited and (denied := rights.refusal(session, bound, argv)) is not None:
         return denied
+    if bound.audit is not None:
+        unheard: CommandError | None = session.server.audit.refusal(session, bound)
+        if unheard is not None:
+            return unheard
+    sizes: Sizes | None = session.server.sizes
+    if sizes is not None and (too_large := sizes.refusal(session, bound, argv)) is not None:
+        return too_large
     if log_refusal is not None and writes(session, spec):
         return log_refusal
     return refused_in_subscriber_mode(session, spec) or refused_while_monitoring(session, spec)

@@ -207,6 +207,11 @@ def _stats(server: Server) -> Iterable[Field]:
     yield "acl_access_denied_key", stats.acl_access_denied_key
     yield "acl_access_denied_channel", stats.acl_access_denied_channel
     yield "acl_access_denied_db", stats.acl_access_denied_db
+    yield "limit_refused_requests", server.quotas.limits.refused
+    yield "limit_refused_connections", server.quotas.limits.refused_connections
+    yield "limit_refused_sizes", stats.limit_refused_sizes
+    yield "limit_ended_transactions", stats.limit_ended_transactions
+    yield "limit_ended_watches", stats.limit_ended_watches
     yield from server.lockout.info(server.clock.now()).items()
     yield from server.passwords.info().items()
 
@@ -270,6 +275,10 @@ def _tls(server: Server) -> Iterable[Field]:
         yield f"tls_{kind}_cert_expires_in_seconds", 0
 
 
+def _audit(server: Server) -> Iterable[Field]:
+    yield from server.audit.info().items()
+
+
 def _modules(server: Server) -> Iterable[Field]:
     return ()
 
@@ -294,6 +303,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {
     "raft": ("Raft", raft),
     "cpu": ("CPU", _cpu),
     "tls": ("TLS", _tls),
+    "audit": ("Audit", _audit),
     "modules": ("Modules", _modules),
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),

@@ -15,10 +15,11 @@ from ..commands.catalog import made_up_keys
 from ..commands.ports import Client
 from ..commands.spec import Argv, CommandSpec
 from ..errors import CommandError, printable
-from ..security.access import CHANNEL, COMMAND, DATABASE, KEY, Denied, refusal_text
+from ..security.access import CHANNEL, COMMAND, DATABASE, KEY, Denied, Grants, Request, refusal_text
 from ..security.acl import bytes_of
 from ..security.acl_log import MULTI, TOP_LEVEL
 from ..security.passwords import expired
+from ..state.accounts import DEFAULT
 from .clients import describe
 
 if TYPE_CHECKING:
@@ -56,13 +57,17 @@ def refusal(session: Client, bound: Bound, argv: Argv) -> CommandError | None:
     request = catalog.request(spec, argv, session.db if session.multi is None else session.multi.db)
     denied = grants.check(request)
     if denied is None:
-        option = made_up_keys(spec, argv)
-        if option and not grants.roams(request):
-            return CommandError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
-        return None
+        return _option_refusal(grants, spec, argv, request)
     _note(session, spec, denied, MULTI if session.multi is not None else TOP_LEVEL)
     text = refusal_text(session.user, spec.name, denied, named=False)
     return CommandError("NOPERM " + printable(bytes_of(text), REFUSAL_BYTES_MAX))
+
+
+def _option_refusal(grants: Grants, spec: CommandSpec, argv: Argv, request: Request) -> CommandError | None:
+    option = made_up_keys(spec, argv)
+    if option and not grants.roams(request):
+        return CommandError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
+    return None
 
 
 def covers(session: Client, bound: Bound, row: Sequence[Argv]) -> bool:
@@ -77,10 +82,13 @@ def recheck(session: Client, requests: Sequence[tuple[CommandSpec, Argv, int]]) 
     """The requests of a transaction that may not run any more, by their place: rights may have changed since."""
     found: dict[int, CommandError] = {}
     for at, (spec, argv, db) in enumerate(requests):
-        denied = session.grants.check(session.server.catalog.request(spec, argv, db))
+        request = session.server.catalog.request(spec, argv, db)
+        denied = session.grants.check(request)
         if denied is not None:
             _note(session, spec, denied, MULTI)
             found[at] = CommandError(CHANGED + CHANGED_REASONS[denied.reason])
+        elif (refused := _option_refusal(session.grants, spec, argv, request)) is not None:
+            found[at] = refused
     return found
 
 
@@ -89,6 +97,7 @@ def _note(session: Client, spec: CommandSpec, denied: Denied, context: str) -> N
     setattr(stats, counter, getattr(stats, counter) + 1)
     what = spec.name.encode() if denied.reason == COMMAND else denied.object
     note(session, denied.reason, what, bytes_of(session.user), context)
+    session.server.audit.denied(session, spec, denied)
 
 
 def note(session: Client, reason: str, what: bytes, user: bytes, context: str) -> None:
@@ -108,12 +117,18 @@ def renew(session: Client) -> None:
         end(session)
         return
     session.become(session.user)
-    if not session.grants.keeps([*session.channels, *session.shard_channels], session.patterns):
+    kept = session.grants.keeps([*session.channels, *session.shard_channels], session.patterns)
+    if not kept or (session.monitor and _may_not_monitor(session)):
         end(session)
         return
-    if not session.authenticated:
-        session.authenticated = accounts.open
+    if not session.authenticated and accounts.open:
+        session.authenticated = session.server.quotas.enter(session, DEFAULT) is None
     session.refresh()
+
+
+def _may_not_monitor(session: Client) -> bool:
+    """Unlike in Redis MONITOR ends with the right to it: it shows every key and value."""
+    return session.grants.check(session.server.catalog.probe("monitor")) is not None
 
 
 def end(session: Client) -> None:

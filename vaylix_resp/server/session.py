@@ -14,6 +14,7 @@ from ..commands.spec import CommandSpec
 from ..errors import CommandError
 from ..resp.reply import Reply
 from ..security.access import Grants
+from ..security.limits import Limiter, Meter
 from ..state.accounts import DEFAULT
 from . import rights
 
@@ -23,9 +24,9 @@ class Session(ABC):
 
     __slots__ = (
         "addr", "authenticated", "born", "capa_redirect", "channels", "created", "db", "dirty", "fd", "grants", "id",
-        "in_block", "last_active", "last_command", "laddr", "lib_name", "lib_ver", "limited", "monitor", "multi",
-        "name", "no_evict", "no_touch", "patterns", "proto", "reply_mode", "server", "shard_channels", "tracking",
-        "user", "waiting", "watched", "watched_bytes",
+        "in_block", "last_active", "last_command", "laddr", "lib_name", "lib_ver", "limited", "limiter", "meter",
+        "monitor", "multi", "name", "no_evict", "no_touch", "overdue", "patterns", "proto", "reply_mode", "server",
+        "shard_channels", "stranger_since", "tracking", "user", "waiting", "watched", "watched_bytes", "watched_since",
     )  # fmt: skip
 
     def __init__(self, server: Server, identity: int, addr: str, laddr: str, fd: int) -> None:
@@ -39,7 +40,10 @@ class Session(ABC):
         self.patterns: dict[bytes, None] = {}
         self.shard_channels: dict[bytes, None] = {}
         self.tracking: Any = None
-        self.monitor = self.in_block = False
+        self.meter: Meter | None = None
+        self.limiter: Limiter | None = None
+        self.monitor = self.in_block = self.authenticated = False
+        self.stranger_since = self.created
         self.fresh()
 
     def fresh(self) -> None:
@@ -48,10 +52,14 @@ class Session(ABC):
         self.db = 0
         self.proto = 2
         self.become(DEFAULT)
+        if self.authenticated:  # else RESET would give who does not log in ever more time
+            self.stranger_since = self.server.clock.now()
         self.authenticated = self.server.accounts.open
         self.multi: Any = None
         self.watched: dict[tuple[int, bytes], int] = {}
         self.watched_bytes = 0
+        self.watched_since = 0.0
+        self.overdue: CommandError | None = None
         self.dirty = False
         self.reply_mode = "on"
         self.no_evict = self.no_touch = self.capa_redirect = False
@@ -65,6 +73,15 @@ class Session(ABC):
         assert grants is not None, user
         self.grants: Grants = grants
         self.limited = grants.free != server.catalog.everything
+
+    def log_in(self, user: str) -> CommandError | None:
+        """`become`, for good; an error, and nothing has changed, if the user has too many connections."""
+        refused: CommandError | None = self.server.quotas.enter(self, user)
+        if refused is None:
+            self.become(user)
+            self.authenticated = True
+            self.refresh()
+        return refused
 
     def recheck(self, requests: Sequence[tuple[CommandSpec, Sequence[bytes], int]]) -> dict[int, CommandError]:
         return rights.recheck(self, requests) if self.limited else {}

@@ -34,13 +34,15 @@ from ..resp.reply import OK, Reply
 from ..security.acl import bytes_of
 from ..state.views import ReadView
 from ..storage.disk import RealDisk
-from . import gate, info
+from . import gate, info, sizes
+from .audit import SILENT, SLOW_US_MIN, Silent
 from .clients import Clients
 from .entrance import Entrance
 from .maintenance import MaintenanceMode
 from .monitor import Monitors
 from .proposals import Expirer, propose
 from .pubsub import Hub
+from .quotas import Quotas
 from .session import Session
 from .table import Bound, CommandTable
 from .tracking import TrackingTable
@@ -88,6 +90,11 @@ class Shared:
         self.acl_log, self.acl_file = self.entrance.acl_log, self.entrance.file
         self.passwords, self.lockout = self.entrance.passwords, self.entrance.lockout
         self.maintenance = MaintenanceMode(self)
+        self.audit: Silent = SILENT  # server.audit.Trail, given by `app`
+        self.quotas = Quotas(self)
+        self.sizes = sizes.of_settings(settings)
+        for name in sizes.DIRECTIVES:
+            settings.subscribe(name, self._limit_sizes)
         self.process = Process()
         self.config_file = settings.config_file
         self.expirer = Expirer(self)
@@ -134,8 +141,7 @@ class Shared:
         return self.entrance.verify(client, bytes_of(client.user), password, b"acl|setpass")
 
     def unsettled(self) -> Later | None:
-        change, self.entrance.changing = self.entrance.changing, None
-        return change
+        return self.entrance.change_password()
 
     def random_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
@@ -143,8 +149,11 @@ class Shared:
     def rewrite_config(self) -> Reply:
         text = self.settings.rewrite()
         assert self.config_file is not None, "rewrite() refuses without a file"
+        path, disk = os.path.abspath(self.config_file), RealDisk()
         try:
-            RealDisk().replace_file(os.path.abspath(self.config_file), text.encode("utf-8", "surrogateescape"))
+            mode = disk.mode(path)
+            disk.replace_private_file(path, text.encode("utf-8", "surrogateescape"))  # it may hold passwords
+            os.chmod(path, mode)
         except OSError as problem:
             raise CommandError(f"ERR Rewriting config file: {problem.strerror or problem}") from problem
         return OK
@@ -159,6 +168,7 @@ class Shared:
         self.observed = bool(
             self.monitors.active
             or 0 <= threshold < SLOW_EACH_US
+            or self.audit.slow_s * 1e6 < SLOW_US_MIN
             or self.clients.pause_kind(self.clock.now())
             or "m" in settings.notify_keyspace_events  # reads have events, too
         )
@@ -171,6 +181,9 @@ class Shared:
             world.touched = None
         elif world.touched is None:
             world.touched = []
+
+    def _limit_sizes(self, _: int) -> None:
+        self.sizes = sizes.of_settings(self.settings)
 
     def user_of_certificate(self, names: Sequence[bytes]) -> str | None:
         """The first of the names in a client's certificate that is a user who may log in."""
@@ -233,7 +246,10 @@ class Shared:
     # What execution asks of it.
 
     def holds_back(self, client: Session, bound: Bound) -> bool:
-        """Whether a pause or a full batch makes this request wait; the client is woken when that is over."""
+        """Whether a pause, a full batch or a full audit makes this request wait; the client is woken when that ends."""
+        if bound.audit is not None and self.audit.crowded:
+            client.park()
+            return True
         if not (self.node.crowded and gate.writes(client, bound.spec)):
             if not self.observed:
                 return False
@@ -277,6 +293,8 @@ class Shared:
         if self.slowlog.wants(seconds):
             shown = self._as_asked(argv)
             self.slowlog.note(shown, seconds, self.clock.wall_ms() // 1000, client.addr, client.name)
+        if seconds >= self.audit.slow_s:
+            self.audit.slow(client, argv if argv[0] != IN else argv[2:], seconds)
         if self.latency.enabled:
             self.latency.note("command", seconds * 1000, self.clock.wall_ms() // 1000)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
+from ..commands.audit_events import Action
 from ..commands.registry import CATALOG, unknown_subcommand
 from ..commands.spec import Check, CommandSpec, Kind
 from ..errors import CommandError, printable
@@ -31,8 +32,8 @@ class Bound:
     """A command with what dispatch needs of it, flat, because attributes of attributes cost time."""
 
     __slots__ = (
-        "bit", "check", "early", "handler", "high", "kind", "low", "name", "one_key", "plain", "route", "row", "spec",
-        "stats", "spelling", "subcommands", "timed",
+        "audit", "bit", "check", "early", "handler", "high", "kind", "low", "name", "one_key", "plain", "plain_route",
+        "route", "row", "spec", "stats", "spelling", "subcommands", "timed",
     )  # fmt: skip
 
     def __init__(self, spec: CommandSpec, stats: Stats) -> None:
@@ -56,7 +57,8 @@ class Bound:
         self.subcommands = {
             spelling: Bound(sub, stats) for name, sub in spec.subcommands.items() for spelling in _spellings(name)
         }
-        self.route = self._route()
+        self.route = self.plain_route = self._route()
+        self.audit: Action | None = None  # what the audit does with it, if anything: then its route is SINGLE
 
     def _route(self) -> Route:
         if self.subcommands or self.kind is Kind.SESSION:

@@ -57,6 +57,7 @@ class Door:
         self._lines: Counter[str] = Counter()  # of this second, by text
         self._jobs: set[asyncio.Task[Any]] = set()
         self._settling = False  # a CONFIG SET was refused; what follows at once is its undoing
+        self.on_reload: Callable[[str, bool], None] = _nobody  # told why, and whether the files could be used
         for warning in keeper.material.warnings:
             log.warning(warning)
         for name in DIRECTIVES:
@@ -279,6 +280,7 @@ class Door:
 
     def _kept(self, why: str, problem: str) -> None:
         log.warning(f"TLS certificates were not reloaded ({why}): {problem}; the ones in force stay")
+        self.on_reload(why, False)
 
     def _taken(self, why: str) -> None:
         material = self.keeper.material
@@ -288,6 +290,7 @@ class Door:
         )  # fmt: skip
         for warning in material.warnings:
             log.warning(warning)
+        self.on_reload(why, True)
 
     async def run(self) -> None:
         """Until cancelled: look whether files have changed, and how long the certificate is still good."""
@@ -341,6 +344,10 @@ class Door:
             "tls_reloads": keeper.reloads,
             "tls_last_reload_status": "failed" if keeper.failure else "ok",
         }
+
+
+def _nobody(why: str, taken: bool) -> None:
+    """Until `app` listens."""
 
 
 def _display(address: Any) -> str:

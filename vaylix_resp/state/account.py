@@ -11,7 +11,17 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from ..security.acl import SYNTAX, Commands, RuleError, Selector, bytes_of, parse_selector, selectors_text, text_of
+from ..security.acl import (
+    EXPIRE,
+    SYNTAX,
+    Commands,
+    RuleError,
+    Selector,
+    bytes_of,
+    parse_selector,
+    selectors_text,
+    text_of,
+)
 from ..security.passwords import PasswordRefused, parse
 
 NO_SUCH_PASSWORD: Final = "The password you are trying to remove from the user does not exist"  # noqa: S105 - a text
@@ -22,7 +32,6 @@ TOO_MANY_PASSWORDS: Final = f"A user can have at most {PASSWORDS_MAX} passwords"
 
 _ROLE_NAME: Final = re.compile(r"[!-~]+\Z")
 _NOT_IN_ROLE_NAMES: Final = frozenset(",\"'\\")
-_EXPIRE: Final = b"expireat="
 _EXPIRE_MAX: Final = 2**53
 
 
@@ -122,8 +131,8 @@ class Account:
                 self.roles = ()
             case b"r" | b"R", word if word.startswith(b"role="):
                 self.roles = _role_list(text_of(rule[5:]), roles or {})
-            case b"e" | b"E", word if word.startswith(_EXPIRE):
-                self.expires_at_s = _seconds(word[len(_EXPIRE) :])
+            case b"e" | b"E", word if word.startswith(EXPIRE + b" "):
+                self.expires_at_s = _seconds(word[len(EXPIRE) + 1 :])
             case _, b"persist":
                 self.expires_at_s = 0
             case _:
@@ -172,7 +181,7 @@ class Account:
         return [
             *self.flags,
             *("#" + stored for stored in self.passwords),
-            *([f"expireat={self.expires_at_s}"] if self.expires_at_s else []),
+            *([f"expireat {self.expires_at_s}"] if self.expires_at_s else []),
             *(["role=" + ",".join(self.roles)] if self.roles else []),
         ]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from ..security.access import Grants, Request
-from ..security.acl import Commands, RuleError, bytes_of, has_spaces, merge_selectors, text_of
+from ..security.acl import Commands, RuleError, bytes_of, has_spaces, merge_words, text_of
 from .account import HISTORY_MAX, Account, Role, role_name_fault
 
 DEFAULT: Final = "default"
@@ -86,7 +86,7 @@ class Accounts:
             raise RuleError(BAD_USER_NAME)
         known = self.users.get(name)
         changed = known.copy() if known is not None else Account(name, self.version + 1)
-        for rule in merge_selectors(words):
+        for rule in merge_words(words):
             try:
                 changed.apply(rule, self.table, self.roles)
             except RuleError as fault:
@@ -111,7 +111,7 @@ class Accounts:
             raise RuleError(fault)
         known = self.roles.get(name)
         changed = known.copy() if known is not None else Role(name)
-        for rule in merge_selectors(words):
+        for rule in merge_words(words):
             try:
                 changed.apply(rule, self.table)
             except RuleError as fault_of_rule:
@@ -193,12 +193,22 @@ def _flat(value: Any) -> bytes:
     return b"%d:" % len(raw) + raw
 
 
+def _without_secret(rule: bytes) -> str:
+    """For an error's text; of a selector what comes before a word that looks like a password."""
+    shown: list[str] = []
+    for word in rule.split(b" ") if rule.startswith(b"(") else [rule]:
+        bare = word.lstrip(b"(")
+        if bare[:1] in (b">", b"<", b"#", b"!"):
+            return " ".join([*shown, text_of(word[: len(word) - len(bare) + 1]) + "(redacted)"])
+        shown.append(text_of(word))
+    return " ".join(shown)
+
+
 class ModifierError(RuleError):
     """Which rule cannot be applied. A secret that stands in it is not repeated."""
 
     def __init__(self, verb: str, rule: bytes, fault: str) -> None:
-        shown = rule[:1].decode() + "(redacted)" if rule[:1] in (b">", b"<", b"#", b"!") else text_of(rule)
-        super().__init__(f"Error in ACL {verb} modifier '{shown}': {fault}")
+        super().__init__(f"Error in ACL {verb} modifier '{_without_secret(rule)}': {fault}")
 
 
 def _history(before: Account, after: Account) -> list[str]:

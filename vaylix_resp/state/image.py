@@ -17,6 +17,9 @@ META, ITEMS, EXPIRES, FLAGS = 1, 2, 3, 4
 STAGED, STAGED_EXPIRES, STAGED_FLAGS = 5, 6, 7  # the same of keys that are put aside
 ACCOUNTS = 8  # users and roles; absent until one of them has been changed
 MAINTENANCE = 9  # absent while it is off
+AUDIT_HEADS = 10  # absent until one has been committed
+# What is no key, by its name in logical backups.
+PARTS: Final = {ACCOUNTS: "accounts", MAINTENANCE: "maintenance", AUDIT_HEADS: "audit_heads"}
 CHUNK_KEYS: Final = 1000
 CHUNK_BYTES: Final = 4 << 20  # values in a chunk; a single larger value makes a chunk of its own
 
@@ -25,16 +28,24 @@ def dump(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
     """(kind, object) in the order in which they have to be loaded. The machine must not change meanwhile."""
     world = machine.world
     yield META, [machine.applied, machine.time_ms, world.top_version, world.deleted_version, len(world.databases)]
-    if world.accounts.version:
-        yield ACCOUNTS, world.accounts.dump()
-    if world.maintenance.on:
-        yield MAINTENANCE, world.maintenance.dump()
+    yield from dump_parts(machine)
     for number, db in enumerate(world.databases):
         yield from _database(db, (ITEMS, EXPIRES, FLAGS), [number])
     for name, staging in world.staged.items():
         for number, db in staging.databases.items():
             place = [number, name, staging.head ^ MARK]
             yield from _database(db, (STAGED, STAGED_EXPIRES, STAGED_FLAGS), place)
+
+
+def dump_parts(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
+    """Those of `dump` that are no keys: one object for each kind of PARTS that is there."""
+    world = machine.world
+    if world.accounts.version:
+        yield ACCOUNTS, world.accounts.dump()
+    if world.maintenance.on:
+        yield MAINTENANCE, world.maintenance.dump()
+    if world.audit_heads.nodes:
+        yield AUDIT_HEADS, world.audit_heads.dump()
 
 
 def _database(db: Database, kinds: tuple[int, int, int], place: list[Any]) -> Iterator[tuple[int, list[Any]]]:
@@ -101,6 +112,9 @@ def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
         return
     if kind == MAINTENANCE:
         world.maintenance.load(obj)
+        return
+    if kind == AUDIT_HEADS:
+        world.audit_heads.load(obj)
         return
     number, *staged, keys, values = obj
     if kind in (STAGED, STAGED_EXPIRES, STAGED_FLAGS):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ..errors import EX_BROKEN, CommandError, Halt
 from .accounts import Accounts
+from .audit_heads import AuditHeads
 from .keyspace import Database
 from .maintenance import Maintenance
 from .scan_order import Rng, ScanOrder, Unindexed
@@ -34,6 +35,7 @@ class World:
 
     __slots__ = (
         "accounts",
+        "audit_heads",
         "databases",
         "deleted_version",
         "events",
@@ -60,6 +62,7 @@ class World:
     def __init__(self, databases: int, handlers: Mapping[bytes, Handler], rng: Rng, accounts: Accounts) -> None:
         self.accounts = accounts  # users and roles
         self.maintenance = Maintenance()
+        self.audit_heads = AuditHeads()
         self.handlers = handlers  # by operation name; for operations that contain others
         self.databases = [Database() for _ in range(databases)]
         self.sequence = 0  # of the entry being applied

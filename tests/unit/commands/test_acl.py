@@ -55,14 +55,14 @@ def test_getuser(client):
         "flags": SetOf(["on", "sanitize-payload"]),
         "passwords": [],
         "commands": b"-@all +set", "keys": b"~a*", "channels": b"&c", "databases": b"db=0,2",
-        "roles": ["r"],
+        "roles": ["r"], "expire": None,
         "selectors": [{"commands": b"-@all +get", "keys": b"%R~b", "channels": b"", "databases": b"alldbs"}],
     }  # fmt: skip
 
 
 def test_getuser_of_one_that_ends(server, client):
-    server.accounts.set_user("u", [b"expireat=99"])
-    assert client.call("ACL", "GETUSER", "u")["expireat"] == 99
+    server.accounts.set_user("u", [b"expireat", b"99"])
+    assert client.call("ACL", "GETUSER", "u")["expire"] == 99_000
 
 
 def test_getrole(client):

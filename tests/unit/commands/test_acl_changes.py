@@ -5,9 +5,9 @@ import pytest
 from tests.unit.acl_server import AclServer
 from vaylix_resp.commands.acl_changes import GONE, NO_FILE, SAME_PASSWORD
 from vaylix_resp.commands.ports import Later, then
-from vaylix_resp.errors import CommandError
+from vaylix_resp.errors import WRONG_PASS, CommandError
 from vaylix_resp.resp.reply import OK
-from vaylix_resp.security.lockout import ADDRESS_RULE, USER_RULE, Try
+from vaylix_resp.security.lockout import ADDRESS_RULE, USER_RULE, Try, address_of
 from vaylix_resp.security.passwords import digest_of, matching
 from vaylix_resp.state.accounts import KEEP_DEFAULT, NO_ADMINISTRATOR
 
@@ -162,6 +162,22 @@ def test_setpass_does_not_bring_a_removed_user_back(server, client):
     assert acl(client, "SETPASS a b") == f"ERR {GONE}"
 
 
+@pytest.mark.parametrize("meanwhile, reply", [
+    ("SETUSER u #" + "ab" * 32, WRONG_PASS), ("DELUSER u|SETUSER u on nopass", f"ERR {GONE}"), ("SETUSER u ~a", "OK"),
+])  # fmt: skip
+def test_setpass_without_a_password_is_void_when_the_user_has_been_closed_meanwhile(server, client, meanwhile, reply):
+    acl(client, "SETUSER u on nopass")
+    client.user = "u"
+    server.hold()
+    assert acl(client, "SETPASS whatever mine") == "waits"
+    held, server.passwords.waiting = server.passwords.waiting, None
+    for line in meanwhile.split("|"):
+        assert acl(server.connect(), line) in (OK, 1)
+    held[0]()
+    assert client.waiting.reply.text == str(reply)
+    assert fits(server, "u", "mine") is (reply == "OK")
+
+
 def test_load_and_save(server, client):
     server.acl_file.path = "/etc/users.acl"
     server.acl_file.content = (
@@ -196,6 +212,43 @@ def test_load_of_a_file_that_cannot_be_read(server, client):
     assert acl(client, "LOAD") == "ERR no such file"
 
 
+MANY = 1500  # more than Python lets calls be nested
+
+
+def many_users():
+    return b"".join(b"user u%d on >p%d\n" % (number, number) for number in range(MANY))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_load_of_many_passwords(server, client, at_once):
+    server.acl_file.path, server.acl_file.content = "f", many_users()
+    if at_once:
+        assert acl(client, "LOAD") == OK
+    else:
+        server.hold()
+        assert acl(client, "LOAD") == "waits"
+        for _ in range(MANY):
+            (work,), server.passwords.waiting = server.passwords.waiting, []
+            work()
+        assert client.waiting.reply == OK
+    assert len(server.accounts.users) == MANY + 1 and fits(server, "u7", "p7")
+
+
+def test_load_ends_where_the_client_leaves_or_the_pool_is_full(server, client):
+    server.acl_file.path, server.acl_file.content = "f", many_users()
+    server.hold()
+    acl(client, "LOAD")
+    (work,), server.passwords.waiting = server.passwords.waiting, []
+    server.passwords.full = True
+    work()
+    assert client.waiting.reply.text == "BUSY no room"
+    server.passwords.full = False
+    acl(client, "LOAD")
+    client.waiting.cancel()
+    server.go_on()
+    assert not server.proposed
+
+
 def lock_out(server, user, address):
     for _ in range(USER_RULE.limit):
         server.lockout.failed(Try(user, True, address), server.clock.now())
@@ -218,6 +271,20 @@ def test_unlock_an_address(server, client):
     for number in range(ADDRESS_RULE.limit):
         server.lockout.failed(Try(f"user{number}", False, "192.0.2.3"), server.clock.now())
     assert acl(client, "UNLOCK ADDR 192.0.2.3") == 1
+    assert server.lockout.locked(server.clock.now()) == []
+
+
+@pytest.mark.parametrize("written", ["2001:db8::5", "2001:db8::99", "[2001:db8::5]:4000", "2001:db8::/64"])
+def test_an_ipv6_address_stands_for_the_network_that_was_locked(server, client, written):
+    for number in range(ADDRESS_RULE.limit):
+        server.lockout.failed(Try(f"user{number}", False, address_of("[2001:db8::5]:4000")), server.clock.now())
+    assert acl(client, f"UNLOCK ADDR {written}") == 1
+    assert server.lockout.locked(server.clock.now()) == []
+
+
+def test_unlock_all_reaches_names_that_no_user_can_have(server, client):
+    lock_out(server, "not a user", "192.0.2.4")
+    assert acl(client, "UNLOCK ALL") == 1
     assert server.lockout.locked(server.clock.now()) == []
 
 

@@ -14,10 +14,14 @@ def read(text):
 
 
 def test_users_and_roles():
-    content = read(f"\nuser b on #{A} role=r ~x\r\n\t# roles may come later \nrole r  +get\n  user a (~b +set )  \n")
+    content = read(f"\nuser b on #{A} role=r ~x\r\n\t# roles may come later \nrole r  +get\n  user a (~b +set ) expireat 99 off\n")
     assert list(content.users) == ["b", "a"]
     assert content.users["b"].describe() == f"on sanitize-payload #{A} role=r ~x resetchannels -@all"
-    assert content.users["a"].describe() == "off sanitize-payload resetchannels -@all (~b resetchannels -@all +set)"
+    assert content.users["a"].describe() == (
+        "off sanitize-payload expireat 99 resetchannels -@all (~b resetchannels -@all +set)"
+    )
+    again = read("\n".join(f"user {name} {account.describe()}" for name, account in content.users.items()) + "\nrole r +get")
+    assert [one.words() for one in again.users.values()] == [one.words() for one in content.users.values()]
     assert content.roles["r"].describe() == "resetchannels -@all +get"
 
 

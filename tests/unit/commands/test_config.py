@@ -31,8 +31,19 @@ def test_set_changes_all_or_nothing(client):
 
 
 def test_values_that_are_not_utf8_come_back_as_they_went_in(client):
+    assert client.call("CONFIG", "SET", "tls-cert-file", b"p\xff\xfe") == OK
+    assert client.call("CONFIG", "GET", "tls-cert-file") == {b"tls-cert-file": b"p\xff\xfe"}
+
+
+def test_of_a_secret_is_shown_only_that_there_is_one(client):
+    assert client.call("CONFIG", "GET", "requirepass") == {b"requirepass": b""}
     assert client.call("CONFIG", "SET", "requirepass", b"p\xff\xfe") == OK
-    assert client.call("CONFIG", "GET", "requirepass") == {b"requirepass": b"p\xff\xfe"}
+    assert client.server.settings.requirepass == "p\udcff\udcfe"
+    assert client.call("CONFIG", "GET", "requirep*") == {b"requirepass": b"(redacted)"}
+    assert b"p\xff\xfe" not in client.call("CONFIG", "GET", "*").values()
+    refused = client.call("CONFIG", "SET", "timeout", "9", "RequirePass", "(redacted)")
+    assert refused == "ERR CONFIG GET shows (redacted) in place of a secret: it cannot be set to that"
+    assert client.server.settings.requirepass == "p\udcff\udcfe" and client.server.settings.timeout != 9
 
 
 @pytest.mark.parametrize(

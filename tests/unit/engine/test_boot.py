@@ -317,7 +317,7 @@ def test_users_come_back_from_the_log_and_from_a_snapshot() -> None:
     lab = Lab(SimDisk())
     lab.write("@acl setrole r ~a* +get", "@acl setuser u on nopass role=r", "SET a 1")
     snapshot(lab)
-    lab.write("@acl setuser u -get expireat=9999999999")
+    lab.write("@acl setuser u -get expireat 9999999999")
     lines = lab.machine.world.accounts.lines()
     again = Lab(lab.disk.kill())
     assert again.machine.world.accounts.lines() == lines

@@ -3,10 +3,9 @@
 import pytest
 
 from tests.unit.server.front import Stage
-from vaylix_resp.engine.founding import BadUsers, found
-from vaylix_resp.security.passwords import Cost, Policy, digest_of, matching
-
-CHEAP = Cost(8, 1, 1)
+from vaylix_resp.config import Settings
+from vaylix_resp.engine.founding import CHEAP, BadUsers, found, sources_of, try_out
+from vaylix_resp.security.passwords import Policy, digest_of, matching
 
 
 @pytest.fixture
@@ -17,7 +16,11 @@ def stage():
 
 
 def begin(stage, *lines, password="", policy=Policy()):  # noqa: B008 - immutable
-    return found(stage.node, [line.encode() for line in lines], "line ", password, policy=policy, cost=CHEAP)
+    return found(stage.node, source(*lines), password, policy=policy, cost=CHEAP)
+
+
+def source(*lines):
+    return [("line ", [line.encode() for line in lines])]
 
 
 def accounts(stage):
@@ -69,3 +72,27 @@ def test_what_cannot_be_used_is_refused(stage, lines, password, text):
     with pytest.raises(BadUsers, match=text):
         begin(stage, *lines, password=password, policy=Policy(min_length=8))
     assert "u" not in accounts(stage).users and accounts(stage).open
+    with pytest.raises(BadUsers, match=text):
+        try_out(source(*lines), password, Policy(min_length=8))
+
+
+def test_trying_out_takes_what_can_be_used():
+    try_out(source("user u on >long-enough +@all", "user default off"), "long-enough", Policy(min_length=8))
+
+
+def test_where_the_lines_are():
+    settings = Settings()
+    settings.role, settings.user = ("r +get",), ("u on >pw", "v off")
+    assert sources_of(settings, None) == [
+        ("the configuration's role line ", [b"role r +get"]),
+        ("the configuration's user line ", [b"user u on >pw", b"user v off"]),
+    ]
+    settings.role = settings.user = ()
+    settings.aclfile = "users.acl"
+    assert sources_of(settings, {"users.acl": b"user u\nuser v"}.__getitem__) == [("users.acl:", [b"user u", b"user v"])]
+
+    def missing(path):
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    with pytest.raises(BadUsers, match="users.acl: No such file or directory; create the file, or remove aclfile"):
+        sources_of(settings, missing)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.unit.engine.test_password_pool import CHEAP, Bench, form
-from vaylix_resp.engine.log_in import BUSY, LOCKED, RIGHT, WRONG, LogIn, Result
+from vaylix_resp.engine.log_in import BUSY, LOCKED, RIGHT, STRANGER_CHARS_MAX, WRONG, LogIn, Result
 from vaylix_resp.engine.password_pool import SOURCE_MAX, PasswordPool, Ticket
 from vaylix_resp.errors import WRONG_PASS
 from vaylix_resp.security.lockout import PAIR, USER, Lockout, Rule
@@ -74,6 +74,22 @@ def test_one_answer_for_everything_that_is_wrong():
         house.bench.all()
     assert {(result.outcome, result.refusal.text) for result in house.told} == {(WRONG, WRONG_PASS)}
     assert len(house.told) == 6
+
+
+def test_long_names_of_nobody_are_not_kept():
+    house = House(bob=user(B))
+    for number in range(2):
+        assert house.knock(b"%d" % number + b"n" * (1 << 20), b"x", f"192.0.2.{number}:1") == (WRONG, 1)
+    assert sum(map(len, house.lockout._strangers.records)) == 2 * STRANGER_CHARS_MAX
+
+
+def test_a_name_too_long_to_be_kept_does_not_become_a_user_s():
+    house = House()
+    long = b"n" * (STRANGER_CHARS_MAX + 1)
+    house.begin(long, b"b")
+    house.users["n" * STRANGER_CHARS_MAX] = user(B)
+    house.bench.all()
+    assert [result.outcome for result in house.told] == [WRONG]
 
 
 def test_what_was_right_is_right_at_once_until_the_password_goes():

@@ -1,6 +1,7 @@
 """The queues in front of the threads, with workers that the test lets run; then once with real threads and a loop."""
 
 import asyncio
+import inspect
 import os
 import threading
 from collections import deque
@@ -362,3 +363,22 @@ def test_threads_survive_a_loop_that_is_gone_and_a_job_that_fails():
     threads.close()
     (_, failure), (_, result) = calls
     assert isinstance(failure, ZeroDivisionError) and result == 2
+
+
+def test_many_who_are_refused_and_ask_again_do_not_nest():
+    """A user is locked while a queue full of guesses waits, and each client has another user's guess behind its first."""
+    lab = Lab(count=1)
+    depths = []
+
+    def refused(number):
+        def done(_):
+            depths.append(len(inspect.stack(0)))
+            if number < 500:
+                lab.pool.verify(b"%d" % number, bytes(32), (A,), "a1", lambda: LOCKED, refused(number + 1))
+
+        return done
+
+    lab.pool.verify(b"first", bytes(32), (A,), "a1", lambda: None, lambda _: None)
+    lab.pool.verify(b"second", bytes(32), (A,), "a1", lambda: LOCKED, refused(0))
+    lab.bench.all()
+    assert len(depths) == 501 and max(depths) == min(depths)

@@ -13,7 +13,7 @@ from vaylix_resp.security.acl import (
     UNKNOWN,
     RuleError,
     Selector,
-    merge_selectors,
+    merge_words,
     parse_selector,
     selectors_text,
 )
@@ -91,7 +91,7 @@ def test_a_copy_is_on_its_own():
     two.apply(b"&d", CATALOG)
     two.apply(b"+get|y", CATALOG)
     assert one.describe() == described
-    assert one.first_args == {CATALOG.command("get").bit: [b"x"]}
+    assert one.first_args == {CATALOG.command("get").bit: {b"x": None}}
 
 
 def test_what_comes_later_belongs_to_those_who_began_with_everything():
@@ -105,13 +105,16 @@ def test_what_comes_later_belongs_to_those_who_began_with_everything():
 @pytest.mark.parametrize("words, merged", [
     ("on ~a", "on|~a"), ("(~a +get)", "(~a +get)"), ("on (~a +get ) off", "on|(~a +get )|off"),
     ("(~a) (~b", None), ("(", None), ("( )", "( )"), ("()", "()"), ("~a) +get", "~a)|+get"), ("(a (b c) d", "(a (b c)|d"),
+    ("on expireat 99 off", "on|expireat 99|off"), ("EXPIREAT 99", "EXPIREAT 99"), ("expireat", "expireat"),
+    ("expireat expireat 9", "expireat expireat|9"), ("(~a expireat 9) on", "(~a expireat 9)|on"),
+    ("expireat 1 expireat 2", "expireat 1|expireat 2"), ("expireat=9 on", "expireat=9|on"),
 ])  # fmt: skip
-def test_words_between_parentheses_are_one_rule(words, merged):
+def test_words_that_belong_together_are_one_rule(words, merged):
     if merged is None:
         with pytest.raises(RuleError, match=r"^Unmatched parenthesis in acl selector starting at '\("):
-            merge_selectors(words.encode().split())
+            merge_words(words.encode().split())
     else:
-        assert b"|".join(merge_selectors(words.encode().split())).decode() == merged
+        assert b"|".join(merge_words(words.encode().split())).decode() == merged
 
 
 def test_a_selector_in_parentheses_begins_with_nothing():

@@ -4,9 +4,10 @@ from random import Random
 
 import pytest
 
+from vaylix_resp.config_rates import Rates, Row
 from vaylix_resp.errors import CommandError
 from vaylix_resp.security import limits as module
-from vaylix_resp.security.limits import EVERYBODY, NO_RATES, Limiter, Limits, Rates, Row
+from vaylix_resp.security.limits import EVERYBODY, NO_RATES, Limiter, Limits
 
 NOW = 1000.0
 
@@ -192,10 +193,22 @@ def test_new_rates_are_in_force_at_once_for_those_who_are_connected():
     assert limits._meters == {}
 
 
-def test_configuring_forgets_who_is_not_connected():
-    limits = Limits(rows=[Row("alice", Rates(requests=10))])
-    meter = limits.enter("alice", (), NOW)
-    limits.limiter(meter, NOW).admit(10, 0, NOW)
-    limits.leave(meter, NOW)
-    limits.configure(NO_RATES, [Row("alice", Rates(requests=5))], {}, NOW)
-    assert limits.limiter(limits.enter("alice", (), NOW), NOW).admit(10, 0, NOW) == 5
+def test_new_rates_hold_for_those_who_come_back_as_well():
+    limits = Limits(rows=[Row("alice", Rates(requests=10)), Row("bob", Rates(requests=10))])
+    for user in ("alice", "bob"):
+        meter = limits.enter(user, (), NOW)
+        limits.limiter(meter, NOW).admit(10, 0, NOW)
+        limits.leave(meter, NOW)
+    limits.configure(NO_RATES, [Row("alice", Rates(requests=5)), Row("bob", Rates(requests=10))], {}, NOW)
+    found = {user: limits.limiter(limits.enter(user, (), NOW), NOW).admit(10, 0, NOW) for user in ("alice", "bob")}
+    assert found == {"alice": 5, "bob": 0}, "unchanged rates keep what was used"
+
+
+def test_the_meter_of_a_connection_outlives_a_log_in():
+    limits = Limits(Rates(requests=10))
+    before = limits.limiter(None, NOW)
+    before.admit(7, 0, NOW)
+    after = limits.limiter(limits.enter("alice", (), NOW), NOW, before)
+    assert after.admit(10, 0, NOW) == 3
+    limits.configure(Rates(requests=20), [], {}, NOW)
+    assert limits.limiter(None, NOW, after).admit(30, 0, NOW) == 20

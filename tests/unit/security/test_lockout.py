@@ -264,8 +264,7 @@ def test_unlocking_begins_anew():
 def test_a_deleted_user_leaves_nothing_to_one_of_the_same_name():
     door = Door()
     lock_all(door)
-    for name in ("alice", "bob"):
-        door.lockout.forget_user(name)
+    door.lockout.forget_users({"alice", "bob"})
     assert {(lock.kind, lock.name) for lock in door.lockout.locked(door.now)} == {(ADDRESS, "home")}
     assert door.knock("bob", "home", True) == ADDRESS  # no longer trusted there
 

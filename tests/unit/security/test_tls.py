@@ -95,6 +95,11 @@ def write(path, content):
     return str(path)
 
 
+def pipe(path):
+    os.mkfifo(path)
+    return str(path)
+
+
 def encrypted(key_pem, passphrase):
     key = serialization.load_pem_private_key(key_pem, None)
     how = serialization.BestAvailableEncryption(passphrase)
@@ -106,6 +111,9 @@ REFUSALS = {
     "no such certificate": (lambda d: {"cert_file": str(d / "gone")}, "gone: there is no such file"),
     "no such key": (lambda d: {"key_file": str(d / "gone")}, "gone: there is no such file"),
     "no such CA": (lambda d: {"ca_file": str(d / "gone")}, "gone: there is no such file"),
+    "a pipe": (lambda d: {"cert_file": pipe(d / "pipe")}, "pipe: this is not a regular file"),
+    "a device without an end": (lambda d: {"key_file": "/dev/zero"}, "/dev/zero: this is not a regular file"),
+    "a directory": (lambda d: {"ca_file": str(d)}, "this is not a regular file"),
     "no such directory": (lambda d: {"ca_file": "", "ca_dir": str(d / "gone")}, "gone: there is no such file"),
     "no CA at all": (lambda d: {"ca_file": ""}, "tls-auth-clients is yes, and neither"),
     "no CA, optional": (lambda d: {"ca_file": "", "auth_clients": "optional"}, "tls-auth-clients is optional"),

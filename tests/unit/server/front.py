@@ -221,7 +221,7 @@ class Stage:
         boot.open_term(node)
         if self.settings.requirepass:
             cost, policy = cost_of(self.settings), policy_of(self.settings)
-            found(node, [], "", self.settings.requirepass, policy=policy, cost=cost)
+            found(node, [], self.settings.requirepass, policy=policy, cost=cost)
         return store, node
 
     def _bug(self, name: str, bug: BaseException) -> None:

@@ -22,8 +22,8 @@ def stage():
     now_s = stage.clock.ms // 1000
     admin = stage.connect("AUTH swordfish")
     replies = admin.ask(
-        "ACL SETUSER alice on ~* +@read +acl|whoami", "ACL SETUSER off off", f"ACL SETUSER past on expireat={now_s + 5}",
-        f"ACL SETUSER soon on ~* +acl|whoami expireat={now_s + 60}", "ACL LOG RESET",
+        "ACL SETUSER alice on ~* +@read +acl|whoami", "ACL SETUSER off off", f"ACL SETUSER past on expireat {now_s + 5}",
+        f"ACL SETUSER soon on ~* +acl|whoami expireat {now_s + 60}", "ACL LOG RESET",
     )  # fmt: skip
     assert replies == ["+OK"] * 5
     stage.wait(10)
@@ -68,7 +68,16 @@ def test_the_user_is_the_first_that_may_log_in(stage, names, user):
 def test_it_has_the_rights_of_that_user(stage):
     client = shown(stage, b"alice")
     assert client.ask("GET a", "SET a 1") == ["_", "-NOPERM User alice has no permissions to run the 'set' command"]
+
+
+def test_reset_is_the_default_user_as_for_everybody(stage):
+    """As in Redis: the certificate counts when a connection begins, and a pool may rely on what RESET leaves behind."""
+    client = shown(stage, b"alice")
     assert client.ask("RESET", "GET a") == ["+RESET", "-NOAUTH Authentication required."]
+    assert client.ask("AUTH swordfish", "ACL WHOAMI") == ["+OK", "default"]
+    stage.peers[0].ask("ACL SETUSER default nopass")
+    client = shown(stage, b"alice")
+    assert client.ask("ACL WHOAMI", "RESET", "ACL WHOAMI") == ["alice", "+RESET", "default"]
 
 
 def test_names_count_for_nothing_unless_asked_for(stage):

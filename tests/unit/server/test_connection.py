@@ -90,6 +90,16 @@ def test_protected_mode(host, password, mode, admitted):
     stage.close()
 
 
+def test_protected_mode_protects_from_those_who_need_not_log_in():
+    stage = Stage(protected_mode=True)
+    outside = ("10.0.0.1", 40000)
+    admin = stage.connect("ACL SETUSER admin on >x ~* +@all")
+    assert stage.connect(peer=outside).heard() == [f"-{PROTECTED_MODE}"], "whoever it would log in as"
+    admin.ask("ACL SETUSER default off")
+    assert stage.connect(peer=outside).ask("PING", "AUTH admin x", "PING") == [NOAUTH, "+OK", "+PONG"]
+    stage.close()
+
+
 # Before the log-in.
 
 
@@ -145,11 +155,9 @@ def test_log_in_held_up_by_a_pause_still_lifts_the_bounds(guarded):
 def test_taking_the_password_away_logs_everybody_in(guarded):
     client, admin = guarded.connect(), guarded.connect("AUTH secret")
     assert client.ask("GET a") == [NOAUTH]
-    guarded.settings.set_many([("requirepass", "")])
-    guarded.commit()
+    assert admin.ask(("CONFIG", "SET", "requirepass", "")) == ["+OK"]
     assert client.ask("GET a", "SET a 1") == ["_", "+OK"]
-    guarded.settings.set_many([("requirepass", "new")])
-    guarded.commit()
+    assert admin.ask("CONFIG SET requirepass new") == ["+OK"]
     assert client.ask("GET a") == admin.ask("GET a") == ["1"] and guarded.connect().ask("GET a") == [NOAUTH]
 
 
@@ -159,6 +167,17 @@ def test_who_does_not_log_in_is_not_kept(guarded):
     for client in guarded.shared.clients:
         client.check_limits(guarded.clock.now())
     assert idle.closed and not member.closed
+
+
+def test_who_resets_has_the_time_of_a_new_connection_to_log_in_again(guarded):
+    pooled, idle = guarded.connect("AUTH secret"), guarded.connect()
+    guarded.wait(LOGIN_SECONDS_MAX - 1)
+    assert idle.ask("RESET") == ["+RESET"], "which gives nobody more time who never logged in"
+    guarded.wait(2)
+    assert pooled.ask("RESET") == ["+RESET"]
+    for client in guarded.shared.clients:
+        client.check_limits(guarded.clock.now())
+    assert idle.closed and pooled.ask("AUTH secret") == ["+OK"]
 
 
 # How a connection ends.

@@ -103,21 +103,21 @@ def test_publish_inside_comes_at_its_place(stage):
     assert client.heard() == ["+OK", QUEUED, QUEUED, QUEUED, "[+OK :1 1]"] and listener.heard() == ["[message c m]"]
 
 
-def test_a_block_that_is_too_large(stage, monkeypatch):
-    monkeypatch.setattr("vaylix_resp.commands.transactions.TRANSACTION_BYTES_MAX", 1000)
+def test_a_block_that_is_too_large(stage):
+    stage.settings.transaction_bytes_max = 1000
     client = stage.connect()
-    large = "-ERR transaction is too large: more than 1000 bytes are queued"
+    large = "-LIMIT more than 1000 bytes in a transaction (transaction-bytes-max)"
     found = client.ask("MULTI", "SET a 1", ("SET", "b", "x" * 1000), "SET c 1", "EXEC", "DBSIZE")
     assert found == ["+OK", QUEUED, large, large, ABORTED, ":0"]
     assert client.ask("MULTI", "SET a 1", "EXEC") == ["+OK", QUEUED, "[+OK]"]
 
 
-def test_words_without_bytes_count(stage, monkeypatch):
+def test_words_without_bytes_count(stage):
     """Else a block of any number of them could be queued, and would make an entry that no batch can hold."""
-    monkeypatch.setattr("vaylix_resp.commands.transactions.TRANSACTION_BYTES_MAX", 1000)
+    stage.settings.transaction_bytes_max = 1000
     client = stage.connect()
     (_, refused) = client.ask("MULTI", ("DEL", *[""] * 100))
-    assert refused.startswith("-ERR transaction is too large")
+    assert refused == "-LIMIT more than 1000 bytes in a transaction (transaction-bytes-max)"
 
 
 @pytest.mark.parametrize("writes", [True, False])
@@ -210,11 +210,11 @@ def test_watches_end(stage, forget):
     assert client.ask("MULTI", "SET x 1", "EXEC")[-1] == "[+OK]"
 
 
-def test_watched_keys_are_bounded(stage, monkeypatch):
-    monkeypatch.setattr("vaylix_resp.commands.transactions.TRANSACTION_BYTES_MAX", 1000)
+def test_watched_keys_are_bounded(stage):
+    stage.settings.transaction_bytes_max = 1000
     client = stage.connect()
     assert client.ask("WATCH a b a a a", "WATCH b") == ["+OK", "+OK"]
-    assert client.ask(("WATCH", "c", "x" * 1000)) == ["-ERR too many watched keys: more than 1000 bytes"]
+    assert client.ask(("WATCH", "c", "x" * 1000)) == ["-LIMIT more than 1000 bytes of watched keys (transaction-bytes-max)"]
     assert set(client.session.watched) == {(0, b"a"), (0, b"b")}, "all of a request, or nothing"
 
 

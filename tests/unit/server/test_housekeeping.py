@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.unit.server.front import Stage
-from vaylix_resp.config_values import SavePoint
+from vaylix_resp.config_words import SavePoint
 from vaylix_resp.errors import CommandError
 from vaylix_resp.limits import MIB
 from vaylix_resp.server import housekeeping as module

@@ -14,6 +14,18 @@ def stage():
     stage.close()
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_a_configuration_that_is_written_back_can_be_read_by_nobody_else_than_before(tmp_path, mode):
+    file = tmp_path / "vaylix.conf"
+    file.write_text("timeout 0\n")
+    file.chmod(mode)
+    stage = Stage(config_file=str(file))
+    admin = stage.connect()
+    assert admin.ask("CONFIG SET requirepass secret", "CONFIG REWRITE") == ["+OK", "+OK"]
+    assert "requirepass secret" in file.read_text() and file.stat().st_mode & 0o777 == mode
+    stage.close()
+
+
 # Keyspace events.
 
 

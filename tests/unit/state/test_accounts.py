@@ -53,11 +53,11 @@ REST = "resetchannels -@all"
     (f"#{FORM}", f"off sanitize-payload #{FORM} {REST}"),
     ("~a (~b +get) (&c)", f"off sanitize-payload ~a {REST} (~b resetchannels -@all +get) (resetchannels &c -@all)"),
     ("(~b) clearselectors (~c)", f"off sanitize-payload {REST} (~c {REST})"),
-    ("expireat=99 role=r", f"off sanitize-payload expireat=99 role=r {REST}"),
-    ("expireat=99 persist", f"off sanitize-payload {REST}"),
+    ("expireat 99 role=r", f"off sanitize-payload expireat 99 role=r {REST}"),
+    ("expireat 99 persist", f"off sanitize-payload {REST}"),
     ("role=r,s,r", f"off sanitize-payload role=r,s {REST}"), ("role=r Role=s", f"off sanitize-payload role=s {REST}"),
     ("role=r,s resetroles", f"off sanitize-payload {REST}"),
-    (f"on nopass ~* +@all (~x) role=r expireat=5 db=1 skip-sanitize-payload #{A} reset", f"off sanitize-payload {REST}"),
+    (f"on nopass ~* +@all (~x) role=r expireat 5 db=1 skip-sanitize-payload #{A} reset", f"off sanitize-payload {REST}"),
 ])  # fmt: skip
 def test_rules_of_a_user(accounts, rules, line):
     accounts.set_role("r", [])
@@ -79,14 +79,17 @@ def test_rules_of_a_user(accounts, rules, line):
     (f"#{A.upper()}", "Error in ACL SETUSER modifier '#(redacted)': " + BAD_HASH),
     (">secret", "Error in ACL SETUSER modifier '>(redacted)': " + SYNTAX),  # passwords in clear never come this far
     ("<secret", "Error in ACL SETUSER modifier '<(redacted)': " + SYNTAX),
+    ("(~a >secret +get)", "Error in ACL SETUSER modifier '(~a >(redacted)': " + SYNTAX),
+    ("(>secret words)", "Error in ACL SETUSER modifier '(>(redacted)': " + SYNTAX),
     ("role=nosuch", "Error in ACL SETUSER modifier 'role=nosuch': " + NO_SUCH_ROLE),
     ("role=", "Error in ACL SETUSER modifier 'role=': " + SYNTAX),
     ("role=r,", "Error in ACL SETUSER modifier 'role=r,': " + SYNTAX),
     ("role=r,,r", "Error in ACL SETUSER modifier 'role=r,,r': " + SYNTAX),
-    ("expireat=", "Error in ACL SETUSER modifier 'expireat=': " + SYNTAX),
-    ("expireat=0", "Error in ACL SETUSER modifier 'expireat=0': " + SYNTAX),
-    ("expireat=x", "Error in ACL SETUSER modifier 'expireat=x': " + SYNTAX),
-    ("expireat=" + "9" * 17, "Error in ACL SETUSER modifier 'expireat=" + "9" * 17 + "': " + SYNTAX),
+    ("expireat", "Error in ACL SETUSER modifier 'expireat': " + SYNTAX),
+    ("expireat 0", "Error in ACL SETUSER modifier 'expireat 0': " + SYNTAX),
+    ("expireat x", "Error in ACL SETUSER modifier 'expireat x': " + SYNTAX),
+    ("expireat=9", "Error in ACL SETUSER modifier 'expireat=9': " + SYNTAX),
+    ("expireat " + "9" * 17, "Error in ACL SETUSER modifier 'expireat " + "9" * 17 + "': " + SYNTAX),
 ])  # fmt: skip
 def test_all_rules_or_none(accounts, rules, why):
     accounts.set_role("r", [])
@@ -115,7 +118,7 @@ def test_names_of_roles(accounts, name, fine):
 
 
 @pytest.mark.parametrize("rule", ["on", "off", "reset", "nopass", "resetpass", f"#{A}", f"!{A}", ">x", "<x", "role=r",
-                                  "resetroles", "expireat=5", "persist", "sanitize-payload"])  # fmt: skip
+                                  "resetroles", "expireat 5", "persist", "sanitize-payload"])  # fmt: skip
 def test_what_only_users_have_is_no_rule_of_a_role(accounts, rule):
     accounts.set_role("r", [b"+get"])
     shown = rule if rule[0] not in "#!<>" else rule[0] + "(redacted)"
@@ -166,7 +169,7 @@ def test_delete_users(accounts):
     assert list(accounts.users) == ["default"] and accounts.version == version + 1
 
 
-@pytest.mark.parametrize("rules", ["off", "resetpass", "reset", "-@all", "-acl|setuser", "-acl", "-@admin", "expireat=99",
+@pytest.mark.parametrize("rules", ["off", "resetpass", "reset", "-@all", "-acl|setuser", "-acl", "-@admin", "expireat 99",
                                    "db=1 -acl|setuser"])  # fmt: skip
 def test_the_last_administrator_cannot_be_lost(accounts, rules):
     before = accounts.dump()
@@ -251,7 +254,7 @@ def test_the_way_does_not_matter_the_state_does(accounts):
 
 def test_dump_and_load(accounts):
     accounts.set_role("r", words("~r (+get ~x) db=3"))
-    accounts.set_user("u\udcff", words(f"on #{A} #{B} #{FORM} !{A} role=r expireat=7 ~a (&c)") + [b"~\xff", b"+get|x"])
+    accounts.set_user("u\udcff", words(f"on #{A} #{B} #{FORM} !{A} role=r expireat 7 ~a (&c)") + [b"~\xff", b"+get|x"])
     loaded = new_accounts()
     loaded.set_user("gone", [])
     loaded.load(accounts.dump())

@@ -1,0 +1,123 @@
+"""The first words of error replies, as a table: what each means, whether the request happened, what a client should do.
+
+ERRORS.md is written from it (`python -m compat.errors`), and a test finds every code in the package that has no row.
+Promise: `happened` is False for all but INDETERMINATE, so a client knows when it may simply send a request again.
+Not here: the texts behind the codes (`errors` and the modules that raise them).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Code(NamedTuple):
+    code: str
+    meaning: str
+    happened: bool | None  # None: nobody knows yet
+    advice: str
+
+
+CODES: Final = (
+    Code(
+        "ERR",
+        "The request is wrong (syntax, arity, a number that is none, a limit of a size), unknown, or cannot be served "
+        "now; the text says which",
+        False,
+        "Do not repeat it unchanged unless the text says so. Behind `ERR Protocol error`, `ERR max number of clients "
+        "reached` and the refusals of a connection the server closes it: connect again, with a growing delay",
+    ),
+    Code(
+        "WRONGTYPE",
+        "The key holds a value of a type that the command is not for",
+        False,
+        "An error in the program: use another key or command",
+    ),
+    Code(
+        "NOAUTH",
+        "The connection has not logged in, and the user `default` needs a password",
+        False,
+        "Log in (AUTH, HELLO AUTH or a client certificate), then send the request again",
+    ),
+    Code(
+        "WRONGPASS",
+        "Log-in failed: wrong user or password, or the user is disabled or has expired. Which of them is never told",
+        False,
+        "Do not try again with the same words: too many failures lock the user or the address out",
+    ),
+    Code(
+        "LOCKED",
+        "Too many failed log-ins for this user or from this address; the password has not been looked at",
+        False,
+        "Wait as long as the text says, or have an administrator send ACL UNLOCK. Connections that are logged in go on",
+    ),
+    Code(
+        "NOPERM",
+        "The user has no right to this command, subcommand, key, channel or database; ACL LOG has an entry",
+        False,
+        "Do not repeat it: ask an administrator for the right. Within MULTI it makes EXEC fail",
+    ),
+    Code(
+        "DENIED",
+        "Protected mode: no password and no address to bind are configured, and the connection is not from this host",
+        False,
+        "The connection is closed. The operator sets a password, or `protected-mode no`",
+    ),
+    Code(
+        "EXECABORT",
+        "A request between MULTI and EXEC was refused, so nothing of the transaction was executed",
+        False,
+        "Look at the errors of the requests before it; send the whole transaction again when they are mended",
+    ),
+    Code(
+        "LIMIT",
+        "A rate, a number of connections, a size or another limit of the operator's is reached; the text names it and "
+        "its directive",
+        False,
+        "Wait as long as the text says, or send less at a time; the operator can raise the directive",
+    ),
+    Code(
+        "BUSY",
+        "Something of which only one runs at a time is under way, or a queue of work is full",
+        False,
+        "Try again later, with a growing delay",
+    ),
+    Code(
+        "BUSYKEY",
+        "RESTORE without REPLACE: the key is there already",
+        False,
+        "Use another key, or REPLACE",
+    ),
+    Code(
+        "NOPROTO",
+        "HELLO asked for a protocol version other than 2 and 3",
+        False,
+        "Go on with the protocol that the connection has",
+    ),
+    Code(
+        "UNBLOCKED",
+        "CLIENT UNBLOCK ... ERROR ended the wait of a blocked request",
+        False,
+        "Send it again if it is still wanted",
+    ),
+    Code(
+        "MAINTENANCE",
+        "An administrator has put the server into maintenance mode: writes are refused, reads are not",
+        False,
+        "Write again when maintenance is over; the text has the administrator's message",
+    ),
+    Code(
+        "MISCONF",
+        "The log cannot take writes (the disk is full, or it has failed), or the audit cannot be written and the "
+        "request is one that it has to record; the text says which. Reads go on",
+        False,
+        "Full disk: try again later, writes resume when there is space. Failed log: the operator has to restart on a "
+        "healthy disk. Audit: the operator mends it (audit-on-failure)",
+    ),
+    Code(
+        "INDETERMINATE",
+        "The log failed while it took this write, so it may or may not be there after a restart; or the request was "
+        "executed and its audit record was lost; the text says which",
+        None,
+        "Read back what was to be changed, and only then decide. Never repeat an INCR or APPEND blindly",
+    ),
+)

@@ -1,0 +1,55 @@
+"""`vaylix check-config`: what a start would refuse in the configuration and the files that it names, without starting.
+
+Promises: nothing is written and no data directory is read; no secret is printed. Users and roles are looked at as for
+a new data directory, where they count.
+Not here: reading the configuration (`config`), damage in the data (`vaylix storage verify`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..clock import SystemClock
+from ..config import Settings
+from ..directives import DIRECTIVES
+from ..engine.founding import sources_of, try_out
+from ..errors import EX_OK
+from ..security.master_key import of_settings
+from ..security.tls import Keeper, Options
+from ..server.entrance import policy_of, read_file
+
+
+def run(settings: Settings, *, as_json: bool) -> int:
+    """Print what it amounts to; raises what a start would raise."""
+    warnings = [*settings.warnings, *_refusals(settings)]
+    rows = [_row(settings, name) for name in DIRECTIVES]
+    if as_json:
+        print(json.dumps({"ok": True, "warnings": warnings, "directives": rows}, indent=2))
+        return EX_OK
+    for warning in warnings:
+        print(f"warning: {_visible(warning)}")
+    for row in rows:
+        if row["source"] != "default":
+            shown = _visible(row["value"]) or '""'
+            print(f"{row['name']} {shown}   ({_visible(row['source'])})")
+    print("The configuration is valid; every directive not listed has its default.")
+    return EX_OK
+
+
+def _refusals(settings: Settings) -> list[str]:
+    """Raises the first; warnings of what a start would take all the same."""
+    of_settings(settings, settings.dir)  # two sources of the master key
+    try_out(sources_of(settings, read_file), settings.requirepass, policy_of(settings))
+    return [*Keeper(Options.of(settings), SystemClock()).material.warnings] if settings.tls_port else []
+
+
+def _row(settings: Settings, name: str) -> dict[str, Any]:
+    value = settings.rendered(name)
+    if DIRECTIVES[name].spec.secret and getattr(settings, DIRECTIVES[name].attribute):
+        value = "(secret)"
+    return {"name": name, "value": value, "source": settings.sources.get(name, "default")}
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
