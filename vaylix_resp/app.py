@@ -87,7 +87,8 @@ class App:
         self.clock = clock
         self._stop: asyncio.Future[int] | None = None
         self._keys: ServerKeys | None = None
-        self._recovered: dict[str, int] = {}  # for the audit
+        self._recovered: dict[str, int] = {}  # for the audit, as the next
+        self._founded = False  # this start has brought users or a password into the log
         self._door: Door | None = None  # with tls-port, from the moment it is open
         self._audit: AuditLog | None = None
         self._trail: Trail | None = None
@@ -174,6 +175,8 @@ class App:
         audit.start()
         audit.record("start", version=identity.VAYLIX_VERSION, pid=os.getpid(), run_id=shared.run_id)
         audit.record("recovery", recovered=self._recovered, sequence=node.applied, term=node.term)
+        if self._founded:
+            audit.record("acl", source="configuration", users=len(node.machine.world.accounts.users))
         done = asyncio.get_running_loop().create_future()
         audit.flush().listen(done.set_result)
         await done
@@ -213,11 +216,12 @@ class App:
 
     def _found(self, node: Node) -> None:
         """Users of the configuration, where the data directory has none yet."""
-        settings = self.settings
-        sources = sources_of(settings, read_file)
+        settings, accounts = self.settings, node.machine.world.accounts
+        sources, before = sources_of(settings, read_file), accounts.version
         notice = found(node, sources, settings.requirepass, policy=policy_of(settings), cost=cost_of(settings))
         if notice:
             log.notice(notice)
+        self._founded = accounts.version != before
         settings.user = settings.role = ()  # they may hold passwords, and have served
 
     def _open_store(self, disk: Disk, root: str) -> Store:

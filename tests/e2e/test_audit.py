@@ -120,7 +120,7 @@ def cut_the_end(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage, text",
     [
-        (change_a_byte, "record 4: its content does not match its own hash"),
+        (change_a_byte, "record 5: its content does not match its own hash"),
         (cut_the_end, "the end is missing: the log has committed"),
         (lambda path: shutil.rmtree(path.parent), "the audit is missing"),
     ],
@@ -146,6 +146,19 @@ def test_a_start_refuses_an_audit_that_was_changed_and_alarm_goes_on(damage, tex
         server.extra = ()
         server.start()  # what was acknowledged stops nobody
         assert server.stop() == 0
+
+
+def test_what_a_first_start_and_a_stop_by_command_leave() -> None:
+    with vaylix() as server:
+        with pytest.raises(ConnectionError):
+            ask(server.port, "SHUTDOWN", "NOSAVE")
+        assert server.process is not None and server.process.wait(READY_SECONDS_MAX) == 0
+        events = [(record["event"], record["outcome"], record["details"].get("source")) for record in records(server)]
+        founded = ("acl", "ok", "configuration")
+        assert events[:4] == [("audit.begin", "ok", None), ("start", "ok", None), ("recovery", "ok", None), founded]
+        assert events[4:] == [("shutdown", "asked", None), ("stop", "ok", None)], "nothing behind the stop"
+        server.start()
+        assert records(server)[-1]["event"] == "recovery", "the users were there"
 
 
 def test_guessing_shows_in_the_audit_and_does_not_fill_the_disk() -> None:

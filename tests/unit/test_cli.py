@@ -11,12 +11,7 @@ from vaylix_resp import __version__, cli
 from vaylix_resp.directives import DIRECTIVES
 from vaylix_resp.errors import EX_BROKEN, EX_DATA, EX_IO, Halt
 
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    for name in list(cli.os.environ):
-        if name.startswith("VAYLIX_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def run(capsys, *words):

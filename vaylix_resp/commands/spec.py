@@ -44,6 +44,9 @@ CATEGORIES: Final = (
 )  # fmt: skip
 
 
+COUNT_DIGITS_MAX: Final = 10  # a count of keys with more is wrong, and Python refuses to read thousands
+
+
 @dataclass(frozen=True, slots=True)
 class KeySpec:
     """Where keys stand in a request, as in Redis 7's key specifications.
@@ -93,7 +96,7 @@ class KeySpec:
     def _counted(self, argv: Argv, start: int) -> list[int]:
         assert self.keynum is not None
         at = start + self.keynum
-        if at >= len(argv) or not argv[at].isdigit():
+        if at >= len(argv) or not argv[at].isdigit() or len(argv[at]) > COUNT_DIGITS_MAX:
             raise CommandError(SYNTAX)
         count = int(argv[at])
         first = start + self.first

@@ -109,6 +109,7 @@ def exec_(client: Client, argv: Argv) -> Reply:
         return NULL_ARRAY
     requests = queue.requests
     refused = client.recheck(requests)
+    user = client.user
     caching = client.tracking is not None and client.tracking.caching  # by the time of `finish` it is used up
 
     def finish(applied: Any) -> Reply:
@@ -117,6 +118,8 @@ def exec_(client: Client, argv: Argv) -> Reply:
             if _moved(client, watched):
                 return NULL_ARRAY
         elif not isinstance(applied, list):  # a null array: a watched key has moved; or a refusal
+            if isinstance(applied, CommandError):  # what was asked for may be in the log all the same
+                client.server.audit.block(client, user, requests, [applied] * len(requests))
             return applied
         done = iter(applied or ())
         replies = [
@@ -132,10 +135,10 @@ def exec_(client: Client, argv: Argv) -> Reply:
                 client.server.tracking.remember(client, spec, words, caching)
         for (spec, _, _), reply in zip(requests, replies, strict=True):
             client.server.stats.executed(spec.name, reply)
-        record = client.server.audit.block(client, requests, replies)
+        record = client.server.audit.block(client, user, requests, replies)
         return replies if record is None else then(record, lambda durable: replies)
 
-    barrier = any(spec.kind is Kind.SESSION for spec, _, _ in requests) or client.server.audit.holds(requests)
+    barrier = client.server.audit.holds(requests) or any(spec.kind is Kind.SESSION for spec, _, _ in requests)
     writes = queue.has_writes and any(
         spec.kind is Kind.WRITE for at, (spec, _, _) in enumerate(requests) if at not in refused
     )

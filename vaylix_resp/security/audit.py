@@ -25,6 +25,7 @@ CURRENT: Final = "audit.jsonl"
 SECTOR: Final = 512  # what a disk writes whole or not at all
 RECORD_BYTES_MAX: Final = 16 * 1024
 BODY_BYTES_MAX: Final = RECORD_BYTES_MAX - 512  # what the chain adds, and to spare
+SHORTENED_CHARS: Final = (128, 32)  # of each text in a record that is too large, in this order
 
 # Events of the chain itself.
 BEGIN: Final = "audit.begin"  # the first record of a chain
@@ -131,12 +132,35 @@ def seal(head: Head, batch: int, fields: Mapping[str, Any]) -> tuple[bytes, Head
     sequence = head.sequence + 1
     body = _encode(fields)
     if len(body) > BODY_BYTES_MAX:
-        body = _encode({**fields, "key_names": [], "details": {"too_large": len(body)}})
+        body = _fitting(fields, len(body))
     begun = (
         f'{{"version":{FORMAT},"sequence":{sequence},"batch":{batch},"previous":"{head.hash}",{body[1:-1]}'
     ).encode("ascii")
     digest = sha256(begun).hexdigest()
     return begun + b',"hash":"%b"}\n' % digest.encode(), Head(sequence, digest)
+
+
+def _fitting(fields: Mapping[str, Any], size: int) -> str:
+    """Of a record that is too large, because names of users and keys may have any length. The event always stays."""
+    for most in SHORTENED_CHARS:
+        body = _encode(_shortened(fields, most))
+        if len(body) <= BODY_BYTES_MAX:
+            return body
+    few = {name: value for name, value in fields.items() if name != "key_names"} | {"details": {"too_large": size}}
+    body = _encode(_shortened(few, SHORTENED_CHARS[-1]))
+    assert len(body) <= BODY_BYTES_MAX, len(body)
+    return body
+
+
+def _shortened(value: Any, most: int) -> Any:
+    """With its long texts cut; a hash of the whole text takes the place of what is missing."""
+    if isinstance(value, str) and len(value) > most:
+        return f"{value[:most]}...{sha256(value.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+    if isinstance(value, Mapping):
+        return {name: _shortened(one, most) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shortened(one, most) for one in value]
+    return value
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
@@ -162,15 +186,13 @@ def is_event(line: bytes, event: str) -> bool:
     return b'"event":"%b"' % event.encode() in line[:_HEAD_BYTES_MAX]
 
 
-def scan(
-    data: bytes, head: Head | None, on_line: Callable[[Line, bytes], None] | None = None, up_to: int | None = None
-) -> Scan:
+def scan(data: bytes, head: Head | None, on_line: Callable[[Line, bytes], None] | None = None) -> Scan:
     """Follow the chain behind `head`; None takes the first record's word for what came before.
 
-    `on_line` is told every record that follows; with `up_to` it ends behind the record of that sequence.
+    `on_line` is told every record that follows.
     """
     at = number = first = append = 0
-    while at < len(data) and (up_to is None or head is None or head.sequence < up_to):
+    while at < len(data):
         number += 1
         end = data.find(b"\n", at)
         raw = data[at:] if end < 0 else data[at:end]

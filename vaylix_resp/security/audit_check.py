@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from .audit import (
@@ -96,13 +96,16 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 class Check:
-    """Takes files in order; `committed` is the head in the log, `public_key` whose signatures count."""
+    """Takes files in order; `committed` is the head in the log, `public_key` whose signatures count.
+
+    `durable`: what a running server has written for certain; behind it an append may be under way.
+    """
 
     def __init__(
-        self, committed: Head | None = None, public_key: PublicKey | None = None, up_to: int | None = None
+        self, committed: Head | None = None, public_key: PublicKey | None = None, durable: Head | None = None
     ) -> None:
         self.report = Report(committed=committed)
-        self._committed, self._key, self._up_to = committed, public_key, up_to
+        self._committed, self._key, self._durable = committed, public_key, durable
         self._head: Head | None = None  # None: whatever comes next
         self._began = False
         self._before: Head = START  # what the first record there is says of the one before it
@@ -110,6 +113,7 @@ class Check:
         self._explained = False  # by a chain that was begun in a new place
         self._missed = 0  # where the last file was damaged: the record its name ends with
         self._met_committed: str | None = None
+        self._met_durable: str | None = None
         self._name = ""
 
     def add(self, name: str, data: bytes) -> None:
@@ -120,7 +124,9 @@ class Check:
             return  # what is wrong with it stands in the record that was written when it was put aside
         self._name = name
         head = self._joint(name, data, parsed)
-        found = scan(data, head, self._line, self._up_to)
+        found = scan(data, head, self._line)
+        if name == CURRENT and self._durable is not None and found.head.sequence >= self._durable.sequence:
+            found = replace(found, fault=None)
         self.report.files.append((name, found.records))
         self.report.records += found.records
         if found.fault is not None:
@@ -141,10 +147,17 @@ class Check:
     def end(self) -> Report:
         """After the last file."""
         report = self.report
-        if report.first > 1 and not self._explained and self._before not in self._pruned:
+        # A crash while files were being deleted leaves some of those that the record names.
+        deleted = any(gone == self._before or gone.sequence > self._before.sequence for gone in self._pruned)
+        if report.first > 1 and not (self._explained or deleted):
             first = report.files[0][0] if report.files else CURRENT
             text = f"records 1 to {report.first - 1} are missing, and no record says that they were deleted"
             self._note(first, 1, text)
+        durable, met = self._durable, self._met_durable
+        if durable is not None and report.whole:
+            if report.head.sequence < durable.sequence or (met is not None and met != durable.hash):
+                text = "it is missing, or another one than this server has written"
+                self._note(self._name or CURRENT, durable.sequence, text)
         committed = self._committed
         if committed is not None and committed.sequence:
             if not self._reaches(committed):
@@ -157,8 +170,6 @@ class Check:
         return report
 
     def _reaches(self, committed: Head) -> bool:
-        if self._up_to is not None and committed.sequence > self._up_to:
-            return True
         if self._met_committed is not None:
             return True
         return committed.sequence <= max(self.report.head.sequence, self._before.sequence)
@@ -184,6 +195,8 @@ class Check:
     def _line(self, line: Line, raw: bytes) -> None:
         if self._committed is not None and line.sequence == self._committed.sequence:
             self._met_committed = line.hash
+        if self._durable is not None and line.sequence == self._durable.sequence:
+            self._met_durable = line.hash
         self.report.head = line.head
         if not of_the_chain(raw):
             return

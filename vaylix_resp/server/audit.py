@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PERIOD_S: Final = 0.25
 SLOW_US_MIN: Final = 1000  # below this every request would have to be timed by itself
+BLOCK_RECORDS_MAX: Final = 10_000  # of one transaction; what it does beyond that could not be recorded
 GUARD: Final = Action("")  # of EXEC while no record can be written: a block may hold what has to be refused
 Argv = Sequence[bytes]
 
@@ -77,7 +78,7 @@ class Silent:
     def waits(self, action: Action) -> bool:
         return False
 
-    def block(self, session: Client, requests: Sequence[Any], replies: Sequence[Reply]) -> Later | None:
+    def block(self, session: Client, user: str, requests: Sequence[Any], replies: Sequence[Reply]) -> Later | None:
         return None
 
     def head(self) -> Reply:
@@ -170,24 +171,30 @@ class Trail(Silent):
         return None if action is None or action is GUARD else Watch(self, session, bound, action, argv)
 
     def holds(self, requests: Sequence[Any]) -> bool:
-        """Whether EXEC of these requests may have to wait for their records."""
-        actions = [self._shared.table.find(argv).audit for _, argv, _ in requests]
-        return any(action is not None and self.waits(action) for action in actions)
+        """Whether EXEC of these requests may have to wait for their records; CommandError if those are too many."""
+        found = [self._shared.table.find(argv).audit for _, argv, _ in requests]
+        actions = [action for action in found if action is not None and action is not GUARD]
+        if len(actions) > BLOCK_RECORDS_MAX:
+            raise CommandError(TOO_MANY)
+        return any(map(self.waits, actions))
 
     def waits(self, action: Action) -> bool:
         """Whether the reply to such a request waits for its record."""
         durable = self.log.durable
         return durable == "all" or (action.security and durable == "security")
 
-    def block(self, session: Client, requests: Sequence[Any], replies: Sequence[Reply]) -> Later | None:
-        """A transaction has run: what it holds is recorded as if it stood alone. A Later if EXEC has to wait for it."""
-        waits = None
-        for (_, argv, _), reply in zip(requests, replies, strict=True):
+    def block(self, session: Client, user: str, requests: Sequence[Any], replies: Sequence[Reply]) -> Later | None:
+        """A transaction has run: what it holds is recorded as if it stood alone. A Later if EXEC has to wait for it.
+
+        `user` asked for it; a log-in inside has made the session somebody else's by now.
+        """
+        waits, who = None, Who(session.id, session.addr, user)
+        for (_, argv, db), reply in zip(requests, replies, strict=True):
             bound = self._shared.table.find(argv)
             if bound.audit is None or bound.audit is GUARD:
                 continue
-            watch = Watch(self, session, bound, bound.audit, argv)
-            waits = watch.record(reply, transaction=True) or waits
+            watch = Watch(self, session, bound, bound.audit, argv, in_block=who)
+            waits = watch.record(reply, transaction=True, database=db) or waits
         return waits
 
     def key_names(self, spec: CommandSpec, argv: Argv) -> tuple[int, list[str]]:
@@ -313,11 +320,14 @@ class Trail(Silent):
 class Watch:
     """One request on its way, from before it runs to its reply."""
 
-    __slots__ = ("_action", "_argv", "_began", "_bound", "_details", "_session", "_trail", "_who")
+    __slots__ = ("_action", "_argv", "_began", "_bound", "_details", "_in_block", "_session", "_trail", "_who")
 
-    def __init__(self, trail: Trail, session: Client, bound: Bound, action: Action, argv: Argv) -> None:
+    def __init__(
+        self, trail: Trail, session: Client, bound: Bound, action: Action, argv: Argv, in_block: Who | None = None
+    ) -> None:
         self._trail, self._session, self._bound, self._action, self._argv = trail, session, bound, action, argv
-        self._who = Who(session.id, session.addr, session.user)
+        self._who = in_block or Who(session.id, session.addr, session.user)
+        self._in_block = in_block is not None
         self._details = {} if action.late else action.details(session, argv, True)
         self._began = perf_counter()
         if action.silent:
@@ -333,7 +343,7 @@ class Watch:
             held.listen(lambda durable: answer.resolve(durable if isinstance(durable, CommandError) else reply))
             return answer if not answer.done else answer.reply
         outer = Later(blocking=reply.blocking, timeout_reply=reply.timeout_reply)
-        if not self._action.keeps:
+        if not (self._action.keeps or self._action.silent):  # a stop takes its own client with it
             outer.on_cancel = lambda: self._left(reply)
         reply.listen(lambda value: self._settle(value, outer))
         return outer
@@ -362,8 +372,14 @@ class Watch:
         return trail.log.record(
             self._action.event, outcome, client=self._who, command=self._bound.name, keys=count, key_names=names,
             code=code, latency_us=round((perf_counter() - self._began) * 1e6), security=self._action.security,
-            **details,
+            in_block=self._in_block, **details,
         )  # fmt: skip
+
+
+TOO_MANY: Final = (
+    f"EXECABORT Transaction discarded because of: LIMIT more than {BLOCK_RECORDS_MAX} requests in a transaction that "
+    "the audit has to record (audit-log-categories)"
+)
 
 
 async def _settled(later: Later) -> Reply:

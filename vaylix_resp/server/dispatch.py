@@ -338,8 +338,9 @@ class Dispatch(Session):
         self._captured, self.in_block = None, False
         if self.reply_mode == "skip":  # the next request is not of this block
             self.reply_mode = "on"
-        if self.shared.clients.get(self.id) is not self:
-            self.shared.forget(self)  # gone before its block was applied: a subscription would stay for ever
+        if self.shared.clients.get(self.id) is not self:  # gone before its block was applied
+            self.shared.forget(self)  # a subscription would stay for ever,
+            self.shared.quotas.leave(self)  # and so would a log-in count as a connection
         if isinstance(reply, Later):  # a transaction does not wait
             value = reply.reply if reply.done else reply.timeout_reply
             reply.cancel()

@@ -247,7 +247,7 @@ class Shared:
 
     def holds_back(self, client: Session, bound: Bound) -> bool:
         """Whether a pause, a full batch or a full audit makes this request wait; the client is woken when that ends."""
-        if bound.audit is not None and self.audit.crowded:
+        if (bound.audit is not None or bound.name == "exec") and self.audit.crowded:
             client.park()
             return True
         if not (self.node.crowded and gate.writes(client, bound.spec)):

@@ -147,6 +147,7 @@ def test_a_key_argument_names_its_specification(name, index):
         (("GETKEYS", "set", "a"), "ERR Invalid number of arguments specified for command"),
         (("GETKEYS", "set", "a", "b"), [b"a"]),
         (("GETKEYS", "MSET", "a", "1", "b", "2"), [b"a", b"b"]),
+        (("GETKEYS", "MSETEX", "9" * 5000, "a", "b"), "ERR Invalid arguments specified for command"),
         (("GETKEYS", "ping", "x"), "ERR The command has no key arguments"),
         (("GETKEYS", "spublish", "a", "b"), "ERR The command has no key arguments"),
         (("GETKEYS", "config", "get"), "ERR The command has no key arguments"),

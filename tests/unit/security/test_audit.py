@@ -15,7 +15,6 @@ from vaylix_resp.security.audit import (
     CURRENT,
     GENESIS,
     PRUNED,
-    RECORD_BYTES_MAX,
     SEALED,
     START,
     FileName,
@@ -98,12 +97,6 @@ def test_whatever_a_name_holds_a_record_stays_one_line(user):
     line, _ = seal(START, 1, record("auth", user=user))
     assert line.count(b"\n") == 1 and line.isascii() and b"\0" not in line
     assert json.loads(line)["user"] == user and read(line[:-1]) is not None
-
-
-def test_a_record_is_bounded_and_says_that_it_was_shortened():
-    line, _ = seal(START, 1, record("acl", details={"rules": ["x" * 1000] * 100}, key_names=["k"] * 10))
-    assert len(line) <= RECORD_BYTES_MAX
-    assert json.loads(line)["details"]["too_large"] > 100_000
 
 
 def test_a_whole_set_is_whole():
@@ -235,6 +228,9 @@ def test_files_that_were_deleted_by_the_directive_are_explained_and_others_are_n
     assert check(rest, chain.head).whole
     wrong = whole().append(PRUNED, through=last["sequence"], hash="0" * 64)
     assert not check({**rest, CURRENT: wrong.data}).whole
+    second = json.loads(lines_of(chain.files[in_order(chain.files)[1]])[-1])
+    crashed = whole().append(PRUNED, through=second["sequence"], hash=second["hash"])
+    assert check({**rest, CURRENT: crashed.data}).whole, "a crash came when one of two had been deleted"
 
 
 def test_behind_an_acknowledged_break_the_chain_goes_on_and_the_break_stays_a_fault():
@@ -324,10 +320,31 @@ class TestTorn:
         assert self.found(bytes(700))
 
 
-def test_scan_stops_where_it_is_told():
-    chain = Chain().append(BEGIN, "start").append("auth")
-    found = scan(chain.data + b"garbage", START, up_to=3)
-    assert (found.fault, found.head) == (None, chain.head)
+class TestBesideAServer:
+    """`durable` is what it had written when it was asked; it goes on meanwhile."""
+
+    def found(self, files, durable):
+        check = Check(durable=durable)
+        for name in in_order(files):
+            check.add(name, files[name])
+        return check.end()
+
+    def test_what_is_written_and_sealed_meanwhile_is_no_fault(self):
+        chain = whole()
+        durable = chain.head
+        chain.append("auth").rotate().append("auth").rotate().append("auth")
+        files = chain.all()
+        assert self.found(files, durable).whole
+        assert self.found({**files, CURRENT: files[CURRENT][:-5]}, durable).whole, "an append that is being made"
+        assert self.found({**files, CURRENT: b""}, durable).whole
+        assert not self.found({**files, CURRENT: files[CURRENT][:-5]}, chain.head).whole
+
+    def test_what_it_had_written_is_there(self):
+        chain = whole()
+        assert self.found(chain.all(), chain.head).whole
+        for other in (Head(chain.head.sequence + 1, "0" * 64), Head(chain.head.sequence, "0" * 64)):
+            (fault,) = self.found(chain.all(), other).faults
+            assert fault.sequence == other.sequence and "than this server has written" in fault.problem
 
 
 def test_of_the_chain():
@@ -335,3 +352,39 @@ def test_of_the_chain():
         line, _ = seal(START, 1, record(event, details={"event": "audit.begin"}))
         assert audit.of_the_chain(line) is expected
         assert audit.is_event(line, event)
+
+
+LONG = "\N{GRINNING FACE}" * 100_000
+
+
+@pytest.mark.parametrize(
+    "fields, kept",
+    [
+        ({"user": LONG}, lambda found: found["details"] == {"rules": ["on"]}),
+        (
+            {"user": "\udcff" * 9000, "details": {"target": LONG}},
+            lambda found: found["details"]["target"].count("...") == 1,
+        ),
+        (
+            {"details": {"rules": ["x" * 1000] * 100}, "key_names": ["k"] * 10},
+            lambda found: len(found["details"]["rules"]) == 100 and found["key_names"] == ["k"] * 10,
+        ),
+        ({"key_names": ["\\xff" * 128] * 32}, lambda found: len(found["key_names"]) == 32),
+        (
+            {"user": LONG, "details": {"targets": [LONG] * 40}, "key_names": [LONG] * 32},
+            lambda found: "too_large" in found["details"],
+        ),
+    ],
+)
+def test_no_name_makes_a_record_too_large(fields, kept):
+    made = record("acl", **{"command": "acl|setuser", "user": "bob", "details": {"rules": ["on"]}, **fields})
+    line, head = seal(START, 1, made)
+    assert len(line) <= audit.RECORD_BYTES_MAX and audit.read(line[:-1]).head == head
+    found = json.loads(line)
+    assert kept(found) and (found["event"], found["command"]) == ("acl", "acl|setuser")
+    assert found["user"] == "bob" or found["user"].startswith(made["user"][:32])
+
+
+def test_shortened_names_are_still_told_apart():
+    one, other = (json.loads(seal(START, 1, record("auth", user=LONG + end))[0])["user"] for end in "ab")
+    assert one != other

@@ -2,17 +2,9 @@
 
 import pytest
 
-from tests.unit.server.front import Stage
 from vaylix_resp.errors import INDETERMINATE
 from vaylix_resp.limits import MIB
 from vaylix_resp.server.execution import ITEM_REQUESTS_MAX
-
-
-@pytest.fixture
-def stage():
-    stage = Stage()
-    yield stage
-    stage.close()
 
 
 def test_many_writes_are_applied_in_pieces(stage):

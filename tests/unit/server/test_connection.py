@@ -14,13 +14,6 @@ NOAUTH = "-NOAUTH Authentication required."
 BIG = b"x" * MIB
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    yield stage
-    stage.close()
-
-
 def limits(stage, text):
     stage.settings.set_many([("client-output-buffer-limit", text)])
 

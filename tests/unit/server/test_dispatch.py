@@ -12,13 +12,6 @@ ABORTED = f"-{EXEC_ABORT}"
 QUEUED = "+QUEUED"
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    yield stage
-    stage.close()
-
-
 # Transactions.
 
 SYNTAX = "-ERR syntax error"

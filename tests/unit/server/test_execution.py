@@ -2,19 +2,12 @@
 
 import pytest
 
-from tests.unit.server.front import Stage, pack
+from tests.unit.server.front import pack
 from vaylix_resp.engine import node as node_module
 from vaylix_resp.limits import BACKLOG_BYTES_MAX, KIB
 from vaylix_resp.server import execution
 
 BATCH, ROW = 64 * KIB, 2 * KIB  # instead of megabytes, in tests of full batches
-
-
-@pytest.fixture
-def stage():
-    stage = Stage()
-    yield stage
-    stage.close()
 
 
 @pytest.fixture

@@ -2,19 +2,11 @@
 
 import pytest
 
-from tests.unit.server.front import Stage
 from vaylix_resp.engine.node import Node
 from vaylix_resp.server.shared import Shared
 
 AFTERWARDS = "Reads go on; write again when maintenance is over"
 USUAL = f"-MAINTENANCE Writes are refused: the server is in maintenance mode. {AFTERWARDS}"
-
-
-@pytest.fixture
-def stage():
-    stage = Stage()
-    yield stage
-    stage.close()
 
 
 def test_writes_are_refused_and_the_rest_goes_on(stage):

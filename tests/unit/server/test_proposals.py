@@ -10,13 +10,6 @@ from vaylix_resp.server.proposals import EXPIRE_BYTES_MAX, EXPIRE_KEYS_MAX, prop
 
 
 @pytest.fixture
-def stage():
-    stage = Stage()
-    yield stage
-    stage.close()
-
-
-@pytest.fixture
 def again():
     """An item for each time that the expirer wanted to run again."""
     return []

@@ -4,17 +4,10 @@ from random import Random
 
 import pytest
 
-from tests.unit.server.front import Peer, Stage, Wire, pack
+from tests.unit.server.front import Peer, Wire, pack
 
 REQUESTS = "-LIMIT more than {} requests per second for {} ({}); wait {} ms"
 CONNECTION, OWN = "this connection", "client-requests-per-second"
-
-
-@pytest.fixture
-def stage():
-    stage = Stage()
-    yield stage
-    stage.close()
 
 
 @pytest.fixture
@@ -283,3 +276,13 @@ def test_a_user_by_certificate_is_counted_as_that_user(users):
     first, second = Peer(users, Certified(users)), Peer(users, Certified(users))
     assert first.session.meter.user == "alice" and first.ask("ACL WHOAMI") == ["alice"]
     assert second.heard() == ["-LIMIT user 'alice' already has 1 connections (user-limit)"] and second.closed
+
+
+def test_a_log_in_of_a_block_that_runs_when_its_client_has_gone_is_no_connection(users):
+    users.settings.set_many([("user-limit", "alice connections 1")])
+    for _ in range(2):
+        client = users.connect()
+        client.send("MULTI", "SET a 1", "AUTH alice x", "EXEC")
+        client.vanish()
+        users.commit()
+    assert users.connect().ask("AUTH alice x") == ["+OK"]

@@ -310,11 +310,14 @@ def test_a_full_memory_of_records_makes_audited_commands_wait_and_no_others(stag
     stage.audit.crowded = True
     client.send("CONFIG SET hz 12")
     assert client.heard() == [] and other.ask("SET a 1", "GET a") == ["+OK", "1"]
+    client.send("MULTI")
+    other.ask("MULTI", "SET a 2")
+    assert other.ask("EXEC") == [], "its block may hold any number of them"
     assert stage.audit._pending == []
     stage.audit.crowded = False
     stage.audit.on_room()
-    stage.write()
-    assert client.heard() == ["+OK"]
+    stage.write(), stage.commit()
+    assert client.heard() == ["+OK", "+OK"] and other.heard() == ["[+OK]"]
 
 
 def test_the_chain_that_all_of_this_makes_is_whole(stage):
@@ -344,3 +347,40 @@ def test_the_smallest_threshold_is_that_of_the_slow_log():
     from vaylix_resp.server.shared import SLOW_EACH_US
 
     assert module.SLOW_US_MIN == SLOW_EACH_US
+
+
+def test_who_logs_in_inside_a_transaction_does_not_answer_for_what_came_before(stage):
+    admin = stage.connect()
+    admin.send("ACL SETUSER bob on nopass ~* +@all")
+    stage.commit(), stage.write()
+    client = stage.connect("AUTH bob x")
+    client.send("MULTI", "SELECT 3", "FLUSHDB", "AUTH default x", "SELECT 0", "EXEC")
+    stage.commit(), stage.write()
+    assert client.heard()[-1] == "[+OK +OK +OK +OK]" and client.session.user == "default"
+    (record,) = stage.found("flush")
+    assert short(record) == ("flush", "ok", "bob", "flushdb", None)
+    assert record["details"] == {"database": 3, "transaction": True}
+    stage.close()
+
+
+def test_a_block_that_failed_with_its_batch_is_recorded(stage):
+    client = stage.connect()
+    client.send("MULTI", "FLUSHALL", "EXEC")
+    batch = stage.seal()
+    stage.disk.faults[stage.disk.calls + 2] = Fault("eio")  # the fsync: the disk may have it
+    stage.land(batch)
+    stage.write()
+    assert client.heard()[-1].startswith("-INDETERMINATE")
+    (record,) = stage.found("flush")
+    assert short(record) == ("flush", "error", "default", "flushall", "INDETERMINATE")
+
+
+def test_a_long_transaction_cannot_crowd_its_records_out():
+    stage = Audited(audit_log_categories=("connection",))
+    client = stage.connect()
+    long = ["PING"] * (module.BLOCK_RECORDS_MAX - 1)
+    client.ask("MULTI", *long, "FLUSHALL", "EXEC")
+    stage.write()
+    assert stage.audit.lost == 0 and len(stage.found("flush")) == 1
+    client.heard()
+    assert client.ask("MULTI", *long, "ECHO a", "FLUSHALL", "EXEC")[-1] == "-" + module.TOO_MANY

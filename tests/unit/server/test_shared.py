@@ -7,13 +7,6 @@ from vaylix_resp.server.execution import Execution
 from vaylix_resp.state.views import ReadView
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    yield stage
-    stage.close()
-
-
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
 def test_a_configuration_that_is_written_back_can_be_read_by_nobody_else_than_before(tmp_path, mode):
     file = tmp_path / "vaylix.conf"

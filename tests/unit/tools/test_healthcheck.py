@@ -10,12 +10,7 @@ import pytest
 from tests.unit.security import pki
 from vaylix_resp import cli
 
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    for name in list(cli.os.environ):
-        if name.startswith("VAYLIX_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def run(capsys, *words):

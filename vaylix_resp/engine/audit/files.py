@@ -21,7 +21,6 @@ from ...security.audit import CURRENT, FileName, Head
 from ...storage.disk import NO_SPACE, Disk, File, join
 
 DIRECTORY: Final = "audit"
-APPEND_BYTES_MAX: Final = 1 << 20
 
 # A record but for its place in the chain; or what makes one when the head in front of it is known.
 Fields = Mapping[str, Any]

@@ -34,6 +34,7 @@ RETRY_S: Final = 1.0  # how often a full disk is asked again
 APPEND_RECORDS_MAX: Final = 500
 CROWDED: Final = 4000  # records that wait; commands that would make one wait from here on
 PENDING_MAX: Final = 10_000  # and whatever cannot wait is lost from here on, and counted
+BLOCKS_PENDING_MAX: Final = 50_000  # the same for those of transactions, which come all at once
 
 
 class Entry:
@@ -93,11 +94,11 @@ class AuditLog:
     def record(
         self, event: str, outcome: str = "ok", *, client: Client | None = None, user: str | None = None,
         command: str | None = None, keys: int | None = None, key_names: Sequence[str] = (), code: str | None = None,
-        latency_us: int | None = None, security: bool = False, **details: Any,
+        latency_us: int | None = None, security: bool = False, in_block: bool = False, **details: Any,
     ) -> Later | None:  # fmt: skip
         """Take a record. A Later where `audit-durable` asks for it: OK when it is on disk, or the error that it is not.
 
-        `security`: the event changes who may do what, or cannot be undone.
+        `security`: the event changes who may do what, or cannot be undone. `in_block`: one of a transaction's.
         """
         fields = self.files.fields(
             event, outcome, connection=client.id if client is not None else None,
@@ -105,16 +106,17 @@ class AuditLog:
             user=user if user is not None else client.user if client is not None else None,
             command=command, keys=keys, key_names=key_names, code=code, latency_us=latency_us, details=details,
         )  # fmt: skip
-        return self.add(fields, wait=self.durable == "all" or (security and self.durable == "security"))
+        wait = self.durable == "all" or (security and self.durable == "security")
+        return self.add(fields, wait=wait, room=BLOCKS_PENDING_MAX if in_block else PENDING_MAX)
 
-    def add(self, fields: Fields | Composer, *, wait: bool) -> Later | None:
-        if self.failure or len(self._pending) >= PENDING_MAX:
+    def add(self, fields: Fields | Composer, *, wait: bool, room: int = PENDING_MAX) -> Later | None:
+        if self.failure or len(self._pending) >= room:
             return self._lose(1, wait=wait)
         later = Later() if wait else None
         with self._wake:
             self._pending.append(Entry(fields, later))
             self._urgent |= wait
-            self.crowded = len(self._pending) >= CROWDED
+            self.crowded = len(self._pending) >= CROWDED and not self.full  # nobody waits for a disk to have room
             if wait or len(self._pending) == 1:
                 self._wake.notify()
         return later
@@ -222,6 +224,13 @@ class AuditLog:
             log.warning(f"THE AUDIT CANNOT BE WRITTEN: {problem}. Records wait in memory until there is room")
             self._refuse(problem)
         self._tell_all(entries)
+        with self._wake:
+            waiting = [entry for entry in self._pending if entry.later is not None]
+            self._pending = [entry for entry in self._pending if entry.fields is not None]
+        self._tell_all(waiting)  # also of those that no append has tried yet: it may be long before one does
+        if self.crowded:
+            self.crowded = False
+            self.on_room()
 
     def _failed(self, entries: Sequence[Entry], problem: str) -> None:
         """Final: the disk may have dropped what it was given."""
@@ -303,7 +312,7 @@ class AuditLog:
                 self._deliver(self._done, written, self.files.head, False)
                 return False
             with self._wake:
-                self._pending[:0] = entries
+                self._pending[:0] = [entry for entry in entries if entry.fields is not None]
             self._deliver(self._stuck, entries, str(full))
             return False
         except Failed as failure:

@@ -31,11 +31,12 @@ FAULTS_TOLD: Final = 20
 
 def check_files(
     disk: Disk, root: str, *, committed: Head | None = None, public_key: PublicKey | None = None,
-    up_to: int | None = None, say: Callable[[str], None] | None = None,
+    durable: Head | None = None, say: Callable[[str], None] | None = None,
 ) -> Report:  # fmt: skip
-    """All files, in order. Raises Unreadable. Beside a running server a file may get its sealed name meanwhile."""
+    """All files, in order. Raises Unreadable. Beside a running server a file may get its sealed name meanwhile, and
+    old ones be deleted, as the directive says."""
     directory = join(root, DIRECTORY)
-    check = Check(committed, public_key, up_to)
+    check = Check(committed, public_key, durable)
     done: set[str] = set()
     while True:
         names = in_order(disk.listdir(directory)) if disk.exists(directory) else []
@@ -45,7 +46,9 @@ def check_files(
             try:
                 data = disk.read_file(join(directory, name))
             except FileNotFoundError:
-                break  # renamed since the listing; look again
+                if name != CURRENT:  # deleted since the listing: what was read before it is not the beginning any more
+                    check, done = Check(committed, public_key, durable), set()
+                break  # or renamed; look again
             except OSError as cause:
                 raise Unreadable(join(directory, name), 0, cause, advice=ADVICE) from cause
             if name == CURRENT and any(new not in names for new in in_order(disk.listdir(directory))):
@@ -148,7 +151,7 @@ def arguments_for(root: str, durable: Head, committed: Head) -> list[str]:
 
 
 def child_main(argv: list[str]) -> int:
-    """Entry point of the hidden subcommand: checks the files up to a record, prints one line of JSON."""
+    """Entry point of the hidden subcommand: checks the files, prints one line of JSON."""
     parser = argparse.ArgumentParser(prog=f"vaylix {SUBCOMMAND}")
     parser.add_argument("--dir", required=True)
     parser.add_argument("--sequence", type=int, required=True)
@@ -158,17 +161,13 @@ def child_main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     committed = Head(options.committed, options.committed_hash) if options.committed else None
     try:
-        report = check_files(RealDisk(), options.dir, committed=committed, up_to=options.sequence)
+        durable = Head(options.sequence, options.hash)
+        report = check_files(RealDisk(), options.dir, committed=committed, durable=durable)
     except Refused as failure:
         print(failure, file=sys.stderr)
         return failure.exit_code
     texts = [str(fault) for fault in report.faults[:FAULTS_TOLD]]
-    if report.whole and report.head != Head(options.sequence, options.hash):
-        texts.append(
-            f"audit/{CURRENT}: record {options.sequence}: the files end with record {report.head.sequence}, or hold "
-            "another one than this server has written"
-        )
-    answer = report.as_dict() | {"texts": texts, "whole": not texts, "files": [name for name, _ in report.files]}
+    answer = report.as_dict() | {"texts": texts, "files": [name for name, _ in report.files]}
     answer.pop("faults")
     print(json.dumps(answer))
     return EX_OK

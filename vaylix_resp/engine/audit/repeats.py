@@ -3,12 +3,14 @@
     first of its kind           recorded at once
     again within the window     counted; `due` gives it with its count when the window ends
 
-Promise: at most KEYS_MAX kinds are told apart; what comes beyond that in one window is counted together, by its event.
+Promise: of each event with one outcome at most KEYS_MAX kinds are told apart; what comes beyond that in one window is
+counted together. So nobody's many refusals hide who has logged in.
 Pure; the time is given. Units: seconds. Not here: what makes two failures the same (the caller's key).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
 WINDOW_S: Final = 1.0
@@ -35,17 +37,20 @@ class Repeats:
 
     def __init__(self) -> None:
         self._windows: dict[tuple[str, ...], _Window] = {}
+        self._kinds: Counter[tuple[str, ...]] = Counter()  # windows, by event and outcome
 
     def first(self, key: tuple[str, ...], what: Any, now: float) -> bool:
-        """Whether this one is to be recorded now; `key` begins with the event."""
+        """Whether this one is to be recorded now; `key` begins with the event and its outcome."""
         window = self._windows.get(key)
-        if window is None and len(self._windows) >= KEYS_MAX:
-            key, what = key[:1], None
+        if window is None and self._kinds[key[:2]] >= KEYS_MAX:
+            key, what = key[:2], None
             window = self._windows.get(key)
             if window is None:
                 window = self._windows[key] = _Window(now + WINDOW_S, None)
+                self._kinds[key] += 1
         if window is None:
             self._windows[key] = _Window(now + WINDOW_S, what)
+            self._kinds[key[:2]] += 1
             return True
         window.count += 1
         window.what = what
@@ -59,6 +64,7 @@ class Repeats:
                 continue
             if not window.count:
                 del self._windows[key]
+                self._kinds[key[:2]] -= 1
                 continue
             found.append(Repeated(key[0], window.what, window.count))
             window.count, window.ends = 0, now + WINDOW_S

@@ -263,3 +263,67 @@ def test_the_thread_writes_what_is_there_and_ends():
     bench.log.record("stop")
     bench.log.close()
     assert bench.events == ["audit.begin", "acl", "stop"]
+
+
+def test_a_full_disk_keeps_nobody_waiting_however_much_is_there_to_write(bench):
+    """A stop waits for `flush`: with more records than one append takes it would have waited for ever."""
+    log = bench.log
+    bench.steps()
+    bench.disk.full = "growth"
+    for _ in range(module.APPEND_RECORDS_MAX + 1):
+        log.record("auth")
+    flushed, change = heard(log.flush()), heard(log.record("acl", security=True))
+    assert log.step() is False
+    assert [reply.code for reply in (*flushed, *change)] == ["INDETERMINATE"] * 2
+    assert len(log._pending) == module.APPEND_RECORDS_MAX + 2, "the records stay, those who only asked do not"
+    bench.disk.full = ""
+    bench.steps()
+    assert log._pending == [] and bench.events[-1] == "acl" and not log.full
+
+
+def test_a_full_disk_holds_no_request_back(bench):
+    log = bench.log
+    for _ in range(module.CROWDED):
+        log.record("command")
+    assert log.crowded
+    bench.disk.full = "growth"
+    assert log.step() is False
+    assert not log.crowded and bench.rooms == 1
+    for _ in range(module.CROWDED):
+        log.record("command")
+    assert not log.crowded and log.lost == 0
+    bench.disk.full = ""
+    log.step()
+    log.record("command")
+    assert log.crowded, "with room there is something to wait for"
+
+
+def test_records_of_transactions_have_room_of_their_own(bench):
+    log = bench.log
+    for _ in range(module.PENDING_MAX + 1):
+        log.record("command")
+    assert log.lost > 0
+    lost = log.lost
+    log.record("flush", security=True, in_block=True)
+    assert log.lost == lost and log._pending[-1].fields["event"] == "flush"
+
+
+def test_files_that_are_deleted_while_they_are_checked_are_no_fault(bench, monkeypatch):
+    log, files, read = bench.log, bench.log.files, bench.disk.read_file
+    files.rotate_bytes = 1
+    for _ in range(4):
+        log.record("auth")
+        bench.steps()
+    durable = log.head
+
+    def read_and_go_on(path):
+        found = read(path)
+        if not files.retain:
+            files.retain = 2
+            log.record("auth")
+            bench.steps()
+        return found
+
+    monkeypatch.setattr(bench.disk, "read_file", read_and_go_on)
+    report = check_files(bench.disk, ROOT, durable=durable)
+    assert report.whole and report.first > 1 and len(report.files) == 3
