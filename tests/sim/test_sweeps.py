@@ -33,13 +33,13 @@ from vaylix_resp.commands import operations
 from vaylix_resp.engine.copies.backup_state import load, save
 from vaylix_resp.engine.keys import SealedKeys
 from vaylix_resp.errors import Refused
+from vaylix_resp.storage.active import Segment
 from vaylix_resp.storage.copies.backup_sidecar import prepare
 from vaylix_resp.storage.copies.data_copy import DataCopy, Note
+from vaylix_resp.storage.listing import list_wal
 from vaylix_resp.storage.manifest import CleanStop, read_manifest
-from vaylix_resp.storage.recovery import list_wal
 from vaylix_resp.storage.snapshot import snapshot_path
 from vaylix_resp.storage.upkeep.rewrap import key_ids
-from vaylix_resp.storage.wal import Segment
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -184,7 +184,7 @@ def make_copy(disk: SimDisk) -> None:
     copy.begin(Note(1))
     newest = manifest.newest
     copy.add_snapshot(snapshot_path(ROOT, newest.sequence), newest.file)
-    for name in list_wal(disk, ROOT).sealed:
+    for name in list_wal(disk, ROOT, 0).sealed:
         if name.last is not None and name.last > newest.sequence:
             copy.add_segment(Segment(f"{ROOT}/wal/{name.name}", name.first, name.last, 0))
     keyring = disk.read_file(f"{ROOT}/keyring/keyring.json")

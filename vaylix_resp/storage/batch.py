@@ -1,12 +1,17 @@
-"""One batch as bytes: what one write and one fdatasync carry.
+"""One frame as bytes: a batch, or a hard state (term and vote), as the log holds it.
 
-A frame is a header of 128 bytes, the body, and 1 to 512 pad bytes up to the next sector.
+A frame is a header of 128 bytes, the body, and 1 to 512 pad bytes up to the next sector. A write carries one frame or a
+group of them, one behind the other; the fdatasync behind it covers them all.
 Promise: every byte of a frame is covered (header by a CRC, body by a tag over header and body, pad by comparison);
 no sector of a frame is all zero and its last byte is not zero, so zeros on disk always mean "never written".
 In a sealed segment the tag is that of AES-GCM, with the header in front of it as associated data. The header names the
-tag of the batch before, so a batch cannot be changed, dropped, moved or replaced without the key.
+tag of the frame before, so a batch cannot be changed, dropped, moved or replaced without the key.
+Each header also says how far its file was durable when it was written (`synced`). So a group needs no frame of its own
+around it: of two frames in one write neither claims the other, and the next write claims both. Whatever a crash leaves
+of a group, its whole frames up to the first torn one are kept (nobody was told of any of them) and the rest is cut.
 Units: sizes and offsets in bytes; sequences from 1, 0 is "before the first".
-Not here: what the body means; where frames lie in a file (`segment`); keys (`sealing`).
+Not here: what the body means (of a hard state: `hard_state`); where frames lie in a file (`segment`); keys (`sealing`).
+Source: Raft (Ongaro, 2014), figure 3.1: log entries, currentTerm and votedFor are what has to be durable.
 """
 
 from __future__ import annotations
@@ -25,14 +30,19 @@ SECTOR = 512  # the smallest unit that disks write whole; no two frames share on
 HEADER_BYTES = 128
 MAGIC = b"VxB\xa7"
 FORMAT_VERSION = 2
-ENTRIES = 1  # kind: the body is `count` requests. 2 is kept for HARD_STATE (term and vote, part 4)
+# Kinds. Entries, no-ops and membership changes are batches: they take sequences, and their body is operations.
+ENTRIES = 1
+HARD_STATE = 2  # term and vote; takes no sequence: `first` is that of the next batch, `entries` is 0
+NOOP = 3  # the first batch of a term
+MEMBERS = 4  # one change of the membership
+KINDS = {ENTRIES: "entries", HARD_STATE: "hard state", NOOP: "no-op", MEMBERS: "members"}  # for people
 MASKED = 0x01  # the body is stored xor `mask`, because it holds a run of zeros as long as a sector
 SEALED = 0x02  # with the data key of the segment, whose fingerprint is in `key_id`; `number` is the nonce
 GENESIS_TAG = bytes(TAG_BYTES)  # what the first batch of a log names as its predecessor
 
 # Fields that the tag covers, then the tag; the CRC of all before it comes last.
-_FIELDS = struct.Struct("<4sHBBQIIQQQQQQIQ8x16s")
-_HEADER = struct.Struct("<4sHBBQIIQQQQQQIQ8x16s16sI")
+_FIELDS = struct.Struct("<4sHBBQIIQQQQQQIQQ16s")
+_HEADER = struct.Struct("<4sHBBQIIQQQQQQIQQ16s16sI")
 _CRC = struct.Struct("<I")
 _ZERO_SECTOR = bytes(SECTOR)
 _FIRST_SECTOR_END = SECTOR - HEADER_BYTES  # counted in the body
@@ -54,6 +64,7 @@ class Batch:
     seed: int
     body: bytes
     tag: bytes = b""  # of its frame, when it was read from one
+    kind: int = ENTRIES  # or NOOP, MEMBERS
 
     @property
     def last(self) -> int:
@@ -61,7 +72,8 @@ class Batch:
 
 
 class Header(NamedTuple):
-    """The fixed part of a frame, as read. `durable`: the highest sequence that had been fsynced before this write."""
+    """The fixed part of a frame, as read. `durable`: the highest sequence that had been fsynced before this write;
+    `synced`: up to where the file had been (0: an older program wrote it and did not say)."""
 
     magic: bytes
     version: int
@@ -78,6 +90,7 @@ class Header(NamedTuple):
     mask: int
     key_id: int
     number: int
+    synced: int
     prev_tag: bytes
     tag: bytes
     crc: int
@@ -114,6 +127,8 @@ def encode(
     body: bytes,
     cipher: Cipher | None = None,
     number: int = 0,
+    kind: int = ENTRIES,
+    synced: int = 0,
 ) -> tuple[bytes, bytes]:
     """The frame in one piece, and its tag. `number`: from 1, another one for each call with this cipher. Hot."""
     size = len(body)
@@ -121,8 +136,8 @@ def encode(
     if cipher is not None:
         assert number > 0, number
         fields = _FIELDS.pack(
-            MAGIC, FORMAT_VERSION, ENTRIES, SEALED, first, count, size, term, timestamp_ms, committed, seed, durable,
-            0, cipher.fingerprint, number, prev_tag,
+            MAGIC, FORMAT_VERSION, kind, SEALED, first, count, size, term, timestamp_ms, committed, seed, durable,
+            0, cipher.fingerprint, number, synced, prev_tag,
         )  # fmt: skip
         sealed = memoryview(cipher.seal(number, body, fields))  # a sector of it is all zero once in 2^4096
         tag, stored = bytes(sealed[size:]), sealed[:size]
@@ -132,8 +147,8 @@ def encode(
         if 0 in body[_FIRST_SECTOR_END::SECTOR] and _ZERO_SECTOR in body:
             flags, mask, body = MASKED, *_mask(body)
         fields = _FIELDS.pack(
-            MAGIC, FORMAT_VERSION, ENTRIES, flags, first, count, size, term, timestamp_ms, committed, seed, durable,
-            mask, 0, 0, prev_tag,
+            MAGIC, FORMAT_VERSION, kind, flags, first, count, size, term, timestamp_ms, committed, seed, durable,
+            mask, 0, 0, synced, prev_tag,
         )  # fmt: skip
         hasher = xxh3_128(fields)
         hasher.update(body)
@@ -171,13 +186,14 @@ def unknown_format(header: Header, cipher: Cipher | None) -> str | None:
     """What a header that is whole should say and does not, in a segment with this cipher; None if nothing."""
     if header.version != FORMAT_VERSION:
         return f"batch format version {FORMAT_VERSION}, this one is {header.version}"
-    if header.kind != ENTRIES:
-        return f"batch kind {ENTRIES}, this one is {header.kind}"
+    if header.kind not in KINDS:
+        return f"batch kind {ENTRIES} to {MEMBERS}, this one is {header.kind}"
     if cipher is None and (header.flags & ~MASKED or header.key_id or header.number):
         return "a batch in the clear, as this segment is"
     if cipher is not None and (header.flags != SEALED or header.key_id != cipher.fingerprint or not header.number):
         return "a batch sealed with the key of this segment"
-    if not 0 < header.body_bytes <= BATCH_BODY_BYTES_MAX or not header.entries or not header.first:
+    takes_sequences = header.kind != HARD_STATE
+    if not 0 < header.body_bytes <= BATCH_BODY_BYTES_MAX or takes_sequences != (header.entries > 0) or not header.first:
         return f"1 to {BATCH_BODY_BYTES_MAX} body bytes and at least one entry"
     return None
 

@@ -1,8 +1,9 @@
 """What a bad frame in the active segment means: the fail-closed table.
 
-A frame is written only after the fsync of the frames before it returned (unless `appendfsync` is relaxed; then frames
-say so themselves, in `durable`), so a bad frame is either the append that a crash interrupted, or damage to something
-acknowledged. Only the first may be cut, and only on evidence: bytes of it that were never written.
+A frame is written only after the fsync of the frames before it returned (unless they are one group, or `appendfsync`
+is relaxed; frames say so themselves, in `synced`), so a bad frame is either part of the write that a crash interrupted,
+or damage to something acknowledged. Only the first may be cut, and only on evidence: bytes of it that were never
+written.
 Promise: a frame that was written to its last byte and is now bad is never cut.
 Not here: the cutting (`recovery`). Sealed segments have no table: any damage there is refused.
 """
@@ -71,6 +72,17 @@ def decide(facts: Facts) -> Do:
             return Do.REFUSE  # written to the end and wrong now: a flip. Cutting it would lose what was acknowledged
 
 
+def describe(facts: Facts) -> str:
+    """Why a bad frame is refused, for the operator."""
+    match facts:
+        case Facts(behind=Behind.SYNCED):
+            return "a whole batch here, because a later one was written after it was durable"
+        case Facts(head=Head.OK, body=Body.BAD):
+            return "a right checksum of a batch that was written to its last byte"
+        case _:
+            return "a batch header with a right checksum, or zeros"
+
+
 def gather(reader: Reader, offset: int, sequence: int, salt: int, cipher: Cipher | None) -> tuple[Facts, int]:
     """The facts about the frame at `offset` that should hold `sequence`, and where the last non-zero byte ends."""
     raw = reader.at(offset, HEADER_BYTES)
@@ -81,7 +93,7 @@ def gather(reader: Reader, offset: int, sequence: int, salt: int, cipher: Cipher
     else:
         head, body, torn = _gather_headless(reader, offset)
         behind_from = offset + SECTOR
-    behind, end = _gather_behind(reader, behind_from, sequence, salt)
+    behind, end = _gather_behind(reader, behind_from, offset, sequence, salt)
     if behind is Behind.NOTHING:
         end = min(behind_from, reader.size) if head is not Head.ZERO else offset
     return Facts(head, body, torn, behind), end
@@ -109,10 +121,12 @@ def _gather_headless(reader: Reader, offset: int) -> tuple[Head, Body, bool]:
     return Head.BAD, Body.UNKNOWN, not any(sector[HEADER_BYTES:])
 
 
-def _gather_behind(reader: Reader, start: int, sequence: int, salt: int) -> tuple[Behind, int]:
-    """Look at every sector from `start` on for headers of later batches; also where the last non-zero byte ends.
+def _gather_behind(reader: Reader, start: int, bad: int, sequence: int, salt: int) -> tuple[Behind, int]:
+    """Look at every sector from `start` on for headers of later frames; also where the last non-zero byte ends.
 
-    A header is evidence even if its body is torn: what it says about `durable` was true when it was written.
+    A header is evidence even if its body is torn: what it says about `synced` (the offset `bad` among it?) and about
+    `durable` was true when it was written. A later frame of the same write claims neither. A hard state in the place of
+    `bad` would have had the same sequence as the batch behind it, so what follows may begin with `sequence` itself.
     """
     behind, end = Behind.NOTHING, start
     for offset in range(start, reader.size, READ_BYTES):
@@ -127,8 +141,8 @@ def _gather_behind(reader: Reader, start: int, sequence: int, salt: int) -> tupl
         for at in range(0, used, SECTOR) if MAGIC in piece else ():
             if piece.startswith(MAGIC, at) and at + HEADER_BYTES <= len(piece):
                 header = read_header(piece[at : at + HEADER_BYTES], salt)
-                if header is not None and header.first > sequence:
-                    if header.durable >= sequence:
+                if header is not None and header.first >= sequence:
+                    if header.synced > bad or header.durable >= sequence:
                         return Behind.SYNCED, end
                     behind = Behind.UNSYNCED
     return behind, end

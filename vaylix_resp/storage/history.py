@@ -11,27 +11,28 @@ every file (`vaylix storage verify`).
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from vaylix_resp.storage.batch import HEADER_BYTES, Batch, read_header, store_salt
-from vaylix_resp.storage.damage import Do, decide, gather
+from vaylix_resp.storage.batch import Batch, store_salt
+from vaylix_resp.storage.damage import Do, decide, describe, gather
 from vaylix_resp.storage.disk import Disk, join
 from vaylix_resp.storage.errors import Corrupt, StorageError, Unreadable
+from vaylix_resp.storage.listing import DIRECTORY as WAL
+from vaylix_resp.storage.listing import NEVER, list_wal
 from vaylix_resp.storage.manifest import NAME as MANIFEST
 from vaylix_resp.storage.manifest import Manifest, SnapshotInfo, read_manifest
-from vaylix_resp.storage.recovery import DIRECTORY as WAL
-from vaylix_resp.storage.recovery import NEVER, check_sealed_end, describe, list_wal
 from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.segment import (
-    SEGMENT_HEADER_BYTES,
     Chain,
-    Reader,
     Scan,
     SegmentName,
+    check_sealed_end,
+    first_batch_header,
     follow_segment,
     open_segment,
 )
@@ -105,10 +106,12 @@ class DataDirectory:
     def segments(self) -> list[SegmentName]:
         """A listing may miss a file that is renamed meanwhile, so one that looks wrong is made again."""
         for attempt in range(TRIES):
-            listing = list_wal(self.disk, self.root)
+            manifest = self.manifest()
+            newest = manifest.newest
+            listing = list_wal(self.disk, self.root, newest.sequence if newest else 0)
             sealed = listing.sealed
             whole = all(a.last is not None and a.last + 1 == b.first for a, b in pairwise(sealed))
-            if whole and (listing.active or self.manifest().clean_stop):
+            if whole and (listing.active or manifest.clean_stop):
                 break
             time.sleep(PAUSE_S if attempt else 0)
         return [*listing.sealed, *listing.active]
@@ -128,7 +131,10 @@ class History:
         return self.source.manifest()
 
     def range(self, last: int = NEVER) -> Range:
-        """`last`: how far the log is looked at, where a sealed segment ends. Corrupt if nothing can be restored."""
+        """`last`: how far the log is looked at, where a sealed segment ends; so far it is known to be committed.
+
+        Corrupt if nothing can be restored.
+        """
         return self._again(lambda: self._range(last))
 
     def _range(self, last: int) -> Range:
@@ -174,14 +180,32 @@ class History:
         with closing(self.reader(info)) as reader:
             return reader.header.key_id
 
-    def batches(self, base: SnapshotInfo | None, up_to: int = NEVER) -> Iterator[Batch]:
+    def batches(self, base: SnapshotInfo | None, up_to: int = NEVER, committed: int = 0) -> Iterator[Batch]:
         """The batches behind the base that begin at or before `up_to` or the end of the log, checked.
 
+        Of a member of a cluster only what its log knows to be committed, or the caller does (`committed`, as who asks
+        a running server): the rest may never have happened.
         Raises Vanished if the log that leads on from the base has been pruned.
         """
-        manifest, chain, stalled = self.manifest(), Chain(), 0
+        manifest, chain = self.manifest(), Chain()
         if base is not None:
             chain = Chain(base.sequence, bytes.fromhex(base.tag), base.term, base.timestamp_ms)
+        if not manifest.cluster_id or up_to <= committed:
+            yield from self._batches(manifest, chain, up_to)
+            return
+        # What comes behind a batch says whether it is committed, so this reads on until that is known.
+        waiting = deque[Batch]()
+        for batch in self._batches(manifest, chain, NEVER):
+            waiting.append(batch)
+            while waiting and waiting[0].first <= up_to and waiting[0].last <= max(chain.committed, committed):
+                yield waiting.popleft()
+            if waiting and waiting[0].first > up_to:
+                return
+        while waiting and waiting[0].first <= up_to and waiting[0].last <= max(chain.committed, committed):
+            yield waiting.popleft()
+
+    def _batches(self, manifest: Manifest, chain: Chain, up_to: int) -> Iterator[Batch]:
+        stalled = 0
         while chain.last < up_to:
             name, is_last = self._find(chain.last + 1)
             if name is None:
@@ -219,12 +243,29 @@ class History:
         if behind is not None:
             with closing(self._open(behind, manifest)) as segment:
                 return last, segment.header.created_ms
+        if manifest.cluster_id:
+            return self._committed_end(manifest, names, last if last != NEVER else 0)
         if not names:
             newest = manifest.newest
             return (newest.sequence, newest.timestamp_ms) if newest else (0, manifest.created_ms)
         with closing(self._open(names[-1], manifest)) as segment:
             info = segment.info(whole=True)
             return info.last, info.last_ms or segment.header.created_ms
+
+    def _committed_end(self, manifest: Manifest, names: list[SegmentName], known: int) -> tuple[int, int]:
+        """The last batch known to be committed, to the caller or by the files: the last segments tell."""
+        newest = manifest.newest
+        end, end_ms = (newest.sequence, newest.timestamp_ms) if newest else (0, manifest.created_ms)
+        committed = max(end, known)
+        for name in reversed(names):
+            with closing(self._open(name, manifest)) as segment:
+                chain = Chain(segment.header.first - 1, segment.header.prev_tag)
+                found = [(batch.last, batch.timestamp_ms) for batch in segment.batches(chain)]
+            committed = max(committed, chain.committed)
+            inside = [one for one in found if end < one[0] <= committed]
+            if inside or name.first <= end + 1:
+                return inside[-1] if inside else (end, end_ms)
+        return end, end_ms
 
     def _find(self, wanted: int) -> tuple[SegmentName | None, bool]:
         """The segment that may hold this sequence, and whether it is the last one; None behind the end of the log."""
@@ -287,8 +328,7 @@ class Segment:
     def info(self, *, whole: bool) -> SegmentInfo:
         """`whole`: read it to its end; else what name and headers say, without the time of the last batch."""
         name, header = self.name, self.header
-        raw = self._reader.at(SEGMENT_HEADER_BYTES, HEADER_BYTES)
-        first = read_header(raw, self._salt) if len(raw) == HEADER_BYTES else None
+        first = first_batch_header(self._reader, self._salt)
         last, last_ms = name.first - 1 if name.last is None else name.last, None
         if whole:
             chain = Chain(header.first - 1, header.prev_tag)
@@ -322,8 +362,11 @@ class Segment:
             if batch.last in known and known[batch.last] != batch.tag:
                 expected = "the batch that the snapshot of this sequence was made from"
                 raise Corrupt(self._reader.path, 0, expected, sequence=batch.last)
-            chain.last, chain.tag, chain.term, chain.timestamp_ms = own.last, own.tag, own.term, own.timestamp_ms
+            own.committed = max(own.committed, chain.committed)
+            chain.move_to(own)
             yield batch
+        own.committed = max(own.committed, chain.committed)
+        chain.committed = own.committed  # a hard state at the end may say more than the last batch
 
     def _whole(self, chain: Chain) -> Iterator[Batch]:
         """To the end of a sealed segment, or to the last batch of one that is being written."""
@@ -345,7 +388,7 @@ class Segment:
                 raise Corrupt(self._reader.path, scan.offset, describe(facts), sequence=chain.last + 1)
             time.sleep(PAUSE_S if tries else 0)
             offset = scan.offset
-            self._reader = Reader(self._reader.file)
+            self._reader = self._reader.again()
             scan = Scan(self._reader, chain, self._salt, self._cipher)
             scan.offset = offset
 

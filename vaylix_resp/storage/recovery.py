@@ -4,19 +4,29 @@ Promise: fails closed. What the state needs is read and checked before the first
 which a crash at any of them leaves something that the next recovery accepts with the same outcome. Only the append that
 a crash interrupted is cut, and a copy of it is kept in quarantine/. Of segments that end before the newest snapshot
 (time travel needs them, a start does not) only the names are looked at: they have to lead up to it without a gap.
+A member of a cluster gives the sink what it knows to be committed: what any frame or the snapshot says. The batches
+behind that stay in the log and are handed over as the tail; who leads the cluster decides about them. Their size is
+bounded by what a leader may have uncommitted.
 Not here: the table for bad frames (`damage`); manifest and first start (`store`); every byte (`vaylix storage verify`).
+Source: Raft (Ongaro, 2014), section 3.8 and figure 3.1: commitIndex is volatile, so a restart knows a lower bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
+from vaylix_resp.storage.active import Opened, Segment, create_active, seal
 from vaylix_resp.storage.batch import Batch, store_salt
-from vaylix_resp.storage.damage import Behind, Body, Do, Facts, Head, decide, gather
+from vaylix_resp.storage.cutting import Cutting
+from vaylix_resp.storage.damage import Do, decide, describe, gather
 from vaylix_resp.storage.disk import Disk, join
 from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
+from vaylix_resp.storage.hard_state import HardState
+from vaylix_resp.storage.listing import DIRECTORY, NEVER, QUARANTINE, Listing, list_wal
+from vaylix_resp.storage.log_files import WalConfig
 from vaylix_resp.storage.manifest import Manifest
 from vaylix_resp.storage.sealing import Cipher, Keys
 from vaylix_resp.storage.segment import (
@@ -26,15 +36,13 @@ from vaylix_resp.storage.segment import (
     Reader,
     Scan,
     SegmentName,
+    active_name,
+    check_sealed_end,
     follow_segment,
     open_segment,
-    parse_name,
 )
-from vaylix_resp.storage.wal import Segment, Wal, WalConfig, create_active, seal
-
-DIRECTORY = "wal"
-QUARANTINE = "quarantine"
-NEVER = 1 << 64
+from vaylix_resp.storage.terms import Terms
+from vaylix_resp.storage.wal import Wal
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +65,16 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
+    """`hard_state`: term and vote of this life, None if none was ever saved. `committed`: where the sink stands.
+    `tail`: the batches behind that, in order; none when the directory is no member of a cluster."""
+
     wal: Wal
     warnings: tuple[Cut, ...]
     batches: int  # given to the sink
     entries: int
-
-
-@dataclass(slots=True)
-class Listing:
-    sealed: list[SegmentName] = field(default_factory=list)
-    active: list[SegmentName] = field(default_factory=list)
-    leftovers: list[str] = field(default_factory=list)
+    hard_state: HardState | None
+    committed: int
+    tail: tuple[Batch, ...]
 
 
 @dataclass(slots=True)
@@ -77,31 +84,9 @@ class Active:
     name: SegmentName
     path: str
     last: int
-    end: int  # of the last good batch
-    unsynced_from: int  # offset of the first batch of which it is not known that it was ever synced
+    end: int  # of the last good frame
+    unsynced_from: int  # offset of the first frame of which it is not known that it was ever synced
     torn_end: int  # of the torn bytes behind `end`; equal to it when there are none
-
-
-def list_wal(disk: Disk, root: str) -> Listing:
-    """What wal/ holds, in the order of its names. A name that is not ours is refused: it may be a part of the log."""
-    listing, directory = Listing(), join(root, DIRECTORY)
-    try:
-        names = disk.listdir(directory)
-    except OSError as cause:
-        raise Unreadable(directory, 0, cause) from cause
-    for name in names:
-        parsed = parse_name(name)
-        if parsed is None and name.endswith(".tmp"):
-            listing.leftovers.append(join(directory, name))
-        elif parsed is None:
-            raise Corrupt(join(directory, name), 0, "only segments here", advice="move this file elsewhere")
-        elif parsed.last is None:
-            listing.active.append(parsed)
-        else:
-            listing.sealed.append(parsed)
-    listing.sealed.sort(key=lambda segment: segment.first)
-    listing.active.sort(key=lambda segment: segment.first)
-    return listing
 
 
 class Replay:
@@ -116,21 +101,27 @@ class Replay:
         self.salt = store_salt(self.store_id)
         self.after = manifest.newest.sequence if manifest.newest else 0
         self.chain = Chain()
+        self.terms: Terms | None = None  # None: the log begins with a batch whose predecessor's term is not known
+        self.known_only = bool(manifest.cluster_id)
+        self.committed = self.after  # as far as the sink has come
+        self.tail: deque[Batch] = deque()
         self.anchors: list[tuple[int, bytes]] = []
         self.batches = self.entries = 0
         self.sealed: list[Segment] = []
         self.actives: list[Active] = []
-        self.leftovers: list[str] = []
+        self.listing = Listing()
 
     def run(self, listing: Listing) -> None:
+        self.listing = listing
         if not listing.active and not self.manifest.clean_stop:
             advice = "put the missing active-*.wal back, or restore from a backup"
             raise Corrupt(self.directory, 0, "an active segment, as every stop but a clean one leaves", advice=advice)
         if len(listing.active) > 2:
             raise Corrupt(join(self.directory, listing.active[2].name), 0, "at most two active segments")
-        self.leftovers = listing.leftovers
         older = [name for name in listing.sealed if name.last is not None and name.last <= self.after]
         needed = listing.sealed[len(older) :]
+        if self.known_only and older and not needed and not listing.active:
+            needed = [older.pop()]  # after a clean stop: term and vote are in the last segment, wherever it ends
         names = [*needed, *listing.active]
         first = names[0] if names else None
         oldest = self.manifest.snapshots[0].sequence if self.manifest.snapshots else 0
@@ -174,10 +165,13 @@ class Replay:
         self._check_begin(first, self.after)
         if info := snapshots.get(begins - 1):
             self.chain = Chain(info.sequence, bytes.fromhex(info.tag), info.term, info.timestamp_ms)
+            self.terms = Terms(info.sequence, info.term)
         elif begins > 1 and first:
             reader, header, _ = open_segment(self.disk, self.directory, first, self.store_id, self.keys)
             reader.file.close()
             self.chain = Chain(begins - 1, header.prev_tag)
+        else:
+            self.terms = Terms(0, 0)
         self.anchors = sorted((at, bytes.fromhex(i.tag)) for at, i in snapshots.items() if at >= begins)
 
     def _read_sealed(self, name: SegmentName) -> None:
@@ -195,31 +189,48 @@ class Replay:
         with closing(reader.file):
             follow_segment(self.chain, header, reader.path)
             scan = Scan(reader, self.chain, self.salt, cipher)
-            places = self._replay(scan, reader.path, note_places=True)
+            self._replay(scan, reader.path)
             may_be_torn = is_last and not self.manifest.clean_stop
             torn_end = self._judge(reader, scan.offset, cipher, may_be_torn=may_be_torn)
-        unsynced = next((at for first, at in places if first > scan.durable), scan.offset)
-        self.actives.append(Active(name, reader.path, self.chain.last, scan.offset, unsynced, torn_end))
+        self.actives.append(Active(name, reader.path, self.chain.last, scan.offset, scan.synced, torn_end))
 
-    def _replay(self, scan: Scan, path: str, *, note_places: bool = False) -> list[tuple[int, int]]:
-        """Go through the batches; with `note_places` also where each begins."""
-        places: list[tuple[int, int]] = []
-        after, sink = self.after, self.sink
+    def _replay(self, scan: Scan, path: str) -> None:
+        """Go through the batches of a segment."""
+        after, everything = self.after, not self.known_only
         anchor = self.anchors[0][0] if self.anchors else NEVER
-        offset = scan.offset
+        offset, term = scan.offset, self.chain.term
         for batch in scan:
             last = batch.first + batch.count - 1
             if last >= anchor:
                 anchor = self._check_anchor(batch, path, offset)
+            if batch.term != term or self.terms is None:
+                term = batch.term
+                self._note_term(batch)
             if batch.first > after:
-                self.batches += 1
-                self.entries += batch.count
-                if sink:
-                    sink(batch)
-            if note_places:
-                places.append((batch.first, offset))
+                if everything:
+                    self._give(batch)
+                else:
+                    self.tail.append(batch)
+                    self._give_committed()
             offset = scan.offset
-        return places
+        self._give_committed()  # a hard state at the end may have said more
+
+    def _note_term(self, batch: Batch) -> None:
+        if self.terms is None:
+            self.terms = Terms(batch.last, batch.term)
+        else:
+            self.terms.add(batch.first, batch.term)
+
+    def _give_committed(self) -> None:
+        while self.tail and self.tail[0].last <= self.chain.committed:
+            self._give(self.tail.popleft())
+
+    def _give(self, batch: Batch) -> None:
+        self.batches += 1
+        self.entries += batch.count
+        self.committed = batch.first + batch.count - 1
+        if self.sink:
+            self.sink(batch)
 
     def _check_anchor(self, batch: Batch, path: str, offset: int) -> int:
         """A snapshot is the state after a batch; the log has to have had that very batch there."""
@@ -252,27 +263,15 @@ class Replay:
         if stop and (last, self.chain.tag.hex()) != (stop.sequence, stop.tag):
             expected = f"the log to end with the batch of sequence {stop.sequence} at which the server stopped cleanly"
             raise Corrupt(where, 0, f"{expected}, it ends at {last}", sequence=min(last, stop.sequence) + 1)
+        self._check_hard_state(where)
 
-
-def describe(facts: Facts) -> str:
-    """Why a bad frame is refused, for the operator."""
-    match facts:
-        case Facts(behind=Behind.SYNCED):
-            return "a whole batch here, because a later one was written after it was durable"
-        case Facts(head=Head.OK, body=Body.BAD):
-            return "a right checksum of a batch that was written to its last byte"
-        case _:
-            return "a batch header with a right checksum, or zeros"
-
-
-def check_sealed_end(scan: Scan, name: SegmentName) -> None:
-    """A sealed segment is whole batches up to the end of the file and up to the sequence in its name."""
-    last = scan.chain.last
-    if scan.offset != scan.reader.size:
-        raise Corrupt(scan.reader.path, scan.offset, "a whole batch with right checksums", sequence=last + 1)
-    if last != name.last:
-        expected = f"batches up to sequence {name.last} as in the file name, they end at {last}"
-        raise Corrupt(scan.reader.path, scan.offset, expected, sequence=last + 1)
+    def _check_hard_state(self, where: str) -> None:
+        """Term and vote belong to who we are, and are those with which the server stopped. Those of a life that is over
+        (a copy that began on its own, a restore, a repair) count for nothing."""
+        chain, manifest = self.chain, self.manifest
+        chain.hard_state = manifest.own(chain.hard_state)
+        if expected := manifest.contradiction(chain.hard_state, chain.term):
+            raise Corrupt(where, 0, expected, sequence=chain.last + 1)
 
 
 def recover(
@@ -289,24 +288,46 @@ def recover(
 def check(disk: Disk, root: str, manifest: Manifest, keys: Keys, sink: Callable[[Batch], None] | None) -> Replay:
     """The first half of recover(): nothing is changed."""
     replay = Replay(disk, root, manifest, keys, sink)
-    replay.run(list_wal(disk, root))
+    replay.run(list_wal(disk, root, replay.after))
     return replay
 
 
 def repair(replay: Replay, config: WalConfig) -> Recovered:
     """The second half: what check() has found good becomes a log that can be written."""
+    chain = replay.chain
+    if not replay.known_only:
+        chain.committed = chain.last  # a quorum of one has committed whatever its log holds
+    chain.committed = max(replay.after, min(chain.committed, chain.last))
     try:
-        for path in replay.leftovers:  # first: spare segments may hold the room that the new one needs
-            replay.disk.unlink(path)
-        wal, cuts = _repair(replay, config)
+        for name in replay.listing.leftovers:  # first: spare segments may hold the room that the new one needs
+            replay.disk.unlink(join(replay.directory, name))
+        if replay.listing.opening is not None:
+            _complete(replay)
+        opened, cuts = _repair(replay, config)
     except OSError as cause:
         raise IoFailed(replay.directory, cause) from cause
-    return Recovered(wal, cuts, replay.batches, replay.entries)
+    wal = Wal(
+        replay.disk, replay.directory, replay.store_id, chain, replay.sealed, opened, config, replay.keys,
+        replay.terms or Terms(chain.last, chain.term), replay.manifest.identity,
+    )  # fmt: skip
+    tail = tuple(replay.tail)
+    return Recovered(wal, cuts, replay.batches, replay.entries, chain.hard_state, replay.committed, tail)
 
 
-def _repair(replay: Replay, config: WalConfig) -> tuple[Wal, tuple[Cut, ...]]:
+def _complete(replay: Replay) -> None:
+    """A cut or an install was under way: finish it, so that the names are those of any other log."""
+    cutting = Cutting(replay.disk, replay.directory, replay.store_id, replay.keys)
+    shorter = cutting.complete(replay.listing, copied=False)
+    if shorter is not None:
+        replay.sealed = [shorter if one.first == shorter.first else one for one in replay.sealed]
+    (active,) = replay.actives
+    name = active_name(active.name.first)
+    active.name, active.path = replace(active.name, name=name), join(replay.directory, name)
+
+
+def _repair(replay: Replay, config: WalConfig) -> tuple[Opened, tuple[Cut, ...]]:
     """The changes, in their order. Until the new active segment has its name, the old one keeps its own."""
-    disk, directory = replay.disk, replay.directory
+    disk, directory, chain = replay.disk, replay.directory, replay.chain
     cuts: list[Cut] = []
     for active in replay.actives:
         if active.torn_end > active.end:
@@ -316,11 +337,10 @@ def _repair(replay: Replay, config: WalConfig) -> tuple[Wal, tuple[Cut, ...]]:
             replay.sealed.append(_seal(disk, directory, active))
     # A new one even if the old one is empty: with its key another process may have written what a crash took away.
     size = config.first_segment_bytes
-    opened = create_active(disk, directory, replay.store_id, replay.chain, size, replay.keys)
+    opened = create_active(disk, directory, replay.store_id, chain, size, replay.keys, chain.hard_state)
     if replay.actives and replay.actives[-1].last >= replay.actives[-1].name.first:
         replay.sealed.append(_seal(disk, directory, replay.actives[-1]))
-    wal = Wal(disk, directory, replay.store_id, replay.chain, replay.sealed, opened, config, replay.keys)
-    return wal, tuple(cuts)
+    return opened, tuple(cuts)
 
 
 def _set_aside(replay: Replay, active: Active) -> Cut:
@@ -357,43 +377,3 @@ def _seal(disk: Disk, directory: str, active: Active) -> Segment:
     file = disk.open(active.path, write=True)
     with closing(file):
         return seal(disk, directory, file, Segment(active.path, active.name.first, active.last, active.end))
-
-
-def read_batches(
-    disk: Disk, root: str, manifest: Manifest, keys: Keys, after: int, up_to: int = NEVER
-) -> Iterator[Batch]:
-    """The batches of the sealed segments that lie behind `after` and end at or before `up_to`, checked. Read-only.
-
-    For the process that makes a snapshot: it may run beside the server, which only adds segments meanwhile.
-    `after` is 0 or the sequence of a snapshot in the manifest, whose tag the log has to continue.
-    """
-    replay = Replay(disk, root, manifest, keys)
-    names = [name for name in list_wal(disk, root).sealed if name.last is not None and name.last > after]
-    base = next((info for info in manifest.snapshots if info.sequence == after), None)
-    assert base or after == 0, after
-    anchor = bytes.fromhex(base.tag) if base else replay.chain.tag
-    replay.after = after
-    replay._start(names[0] if names else None)
-    chain = replay.chain
-    for name in names:
-        if name.first > up_to:
-            return
-        reader, header, cipher = open_segment(disk, replay.directory, name, replay.store_id, keys)
-        with closing(reader.file):
-            follow_segment(chain, header, reader.path)
-            scan = Scan(reader, chain, replay.salt, cipher)
-            if name.first == after + 1:
-                _check_base(header.prev_tag, anchor, reader.path, after)
-            for batch in scan:
-                if batch.last == after:
-                    _check_base(chain.tag, anchor, reader.path, after)
-                if batch.last > up_to:
-                    return
-                if batch.first > after:
-                    yield batch
-            check_sealed_end(scan, name)
-
-
-def _check_base(found: bytes, expected: bytes, path: str, sequence: int) -> None:
-    if found != expected:
-        raise Corrupt(path, 0, "the batch that the snapshot of this sequence was made from", sequence=sequence)

@@ -61,6 +61,11 @@ def temporary_path(root: str, sequence: int) -> str:
     return snapshot_path(root, sequence) + ".tmp"
 
 
+def received_path(root: str, sequence: int) -> str:
+    """The temporary name of one that comes from another node: not the one that a child of this node may be writing."""
+    return join(root, DIRECTORY, f"received-{sequence:020d}.vxs.tmp")
+
+
 def parse_snapshot_name(name: str) -> int | None:
     match = _NAME.fullmatch(name)
     return int(match[1]) if match else None
@@ -130,11 +135,14 @@ class SnapshotWriter:
 
     def add_chunk(self, obj: object, kind: int = 1) -> None:
         """`obj` is anything that msgpack takes; bytes stay bytes. Calls throttle(bytes of this chunk)."""
-        assert 0 < kind < 256, kind
-        self._add(kind, obj)
+        self.add_packed(msgpack.packb(obj, use_bin_type=True), kind)
 
-    def _add(self, kind: int, obj: object) -> None:
-        raw = msgpack.packb(obj, use_bin_type=True)
+    def add_packed(self, raw: bytes, kind: int) -> None:
+        """A chunk that is msgpack already."""
+        assert 0 < kind < 256, kind
+        self._add(kind, raw)
+
+    def _add(self, kind: int, raw: bytes) -> None:
         stored = zlib.compress(raw, 1) if self._compress and kind != END else raw
         flags = _COMPRESSED if stored is not raw else 0
         assert len(raw) <= CHUNK_BYTES_MAX, len(raw)
@@ -164,7 +172,7 @@ class SnapshotWriter:
 
     def finish(self, summary: object = None) -> SnapshotInfo:
         """Write the end record with the caller's summary, sync, close. Not current before publish_snapshot()."""
-        self._add(END, [self._chunks, self._all.digest(), summary])
+        self._add(END, msgpack.packb([self._chunks, self._all.digest(), summary], use_bin_type=True))
         digest = self._all.hexdigest()
         self._io(self._flush)
         self._io(self._file.fsync)
@@ -223,6 +231,11 @@ class SnapshotReader:
         for kind, flags, raw_bytes, offset, stored in self._chunks():
             yield kind, self._unpack(flags, raw_bytes, offset, stored)
 
+    def packed(self) -> Iterator[tuple[int, bytes]]:
+        """As iterating, but with the objects as msgpack."""
+        for kind, flags, raw_bytes, offset, stored in self._chunks():
+            yield kind, self._raw(flags, raw_bytes, offset, stored)
+
     def verify(self) -> None:
         """Every byte, without building the objects."""
         for _ in self._chunks():
@@ -271,13 +284,20 @@ class SnapshotReader:
             raise self._corrupt(end, "the end of the file behind the end record")
 
     def _unpack(self, flags: int, raw_bytes: int, offset: int, stored: bytes) -> object:
+        raw = self._raw(flags, raw_bytes, offset, stored)
+        try:
+            return msgpack.unpackb(raw, raw=False, strict_map_key=False)
+        except (ValueError, msgpack.UnpackException) as cause:
+            raise self._corrupt(offset, f"a chunk that can be unpacked ({cause})") from cause
+
+    def _raw(self, flags: int, raw_bytes: int, offset: int, stored: bytes) -> bytes:
         try:
             raw = zlib.decompressobj().decompress(stored, raw_bytes) if flags & _COMPRESSED else stored
-            if len(raw) == raw_bytes:
-                return msgpack.unpackb(raw, raw=False, strict_map_key=False)
-        except (zlib.error, ValueError, msgpack.UnpackException) as cause:
+        except zlib.error as cause:
             raise self._corrupt(offset, f"a chunk that can be unpacked ({cause})") from cause
-        raise self._corrupt(offset, f"a chunk of {raw_bytes} bytes")
+        if len(raw) != raw_bytes:
+            raise self._corrupt(offset, f"a chunk of {raw_bytes} bytes")
+        return raw
 
     def _corrupt(self, offset: int, expected: str) -> Corrupt:
         return Corrupt(self.path, offset, expected, sequence=self.sequence)

@@ -4,7 +4,10 @@ Promise: a directory is created with its manifest last, so one without a manifes
 the watermark of a clean stop is cleared before the first new write; files are deleted only after the manifest
 says that they are no longer needed. A keyring is durable before the first file that needs it, and the manifest names
 it before that; once the log goes on sealed, the keyring is told, so that nothing in the clear can take its place.
+A snapshot from another node takes the place of log and snapshots in one step: the manifest that names it.
 A start reads what the state needs; of older snapshots it only sees to it that they are there.
+Threads: whatever changes the manifest or deletes files takes its turn; an install may come between a snapshot that a
+child has begun and its publishing, which then is refused.
 Not here: what goes into the log or a snapshot, and when (`engine`); keys (`sealing`).
 """
 
@@ -12,35 +15,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Lock
 
 from vaylix_resp.storage import snapshot as snapshots
 from vaylix_resp.storage import unfinished
+from vaylix_resp.storage.active import create_active
 from vaylix_resp.storage.batch import Batch
-from vaylix_resp.storage.disk import Disk, Lock, join
-from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
+from vaylix_resp.storage.disk import Disk, join
+from vaylix_resp.storage.disk import Lock as DirectoryLock
+from vaylix_resp.storage.errors import Corrupt, DiskFull, IoFailed, StorageError, Unreadable
+from vaylix_resp.storage.hard_state import Identity, TermAndVote
+from vaylix_resp.storage.listing import DIRECTORY as WAL
+from vaylix_resp.storage.listing import QUARANTINE, list_wal
+from vaylix_resp.storage.log_files import WalConfig
+from vaylix_resp.storage.log_reader import LogReader
 from vaylix_resp.storage.manifest import NAME as MANIFEST
 from vaylix_resp.storage.manifest import CleanStop, Keep, Manifest, SnapshotInfo, read_manifest, write_manifest
-from vaylix_resp.storage.recovery import DIRECTORY as WAL
-from vaylix_resp.storage.recovery import QUARANTINE, Recovered, check, list_wal, repair
+from vaylix_resp.storage.recovery import Recovered, check, repair
 from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.segment import SEGMENT_HEADER_BYTES, Chain
 from vaylix_resp.storage.snapshot import DIRECTORY as SNAPSHOTS
 from vaylix_resp.storage.snapshot import SnapshotReader
-from vaylix_resp.storage.wal import Wal, WalConfig, create_active
+from vaylix_resp.storage.transfer import Received
+from vaylix_resp.storage.wal import Wal
 
 DIRECTORIES = (WAL, SNAPSHOTS, QUARANTINE)
 
 OpenKeys = Callable[[Manifest | None], Keys]
 
 
+class Superseded(StorageError):
+    """A snapshot that was made in vain: what it leads up to is in another one already."""
+
+
 class Store:
     """open(), then snapshot() (load it), then recover(); then `wal` is there to write to."""
 
     def __init__(
-        self, disk: Disk, root: str, lock: Lock, manifest: Manifest, keys: Keys, config: WalConfig
+        self, disk: Disk, root: str, lock: DirectoryLock, manifest: Manifest, keys: Keys, config: WalConfig
     ) -> None:
         self.disk, self.root, self.manifest, self.keys, self.config = disk, root, manifest, keys, config
         self._lock = lock
+        self._files = Lock()  # held by whoever changes the manifest or deletes files
         self._wal: Wal | None = None
 
     @classmethod
@@ -80,13 +96,21 @@ class Store:
         assert self._wal is not None, "recover() first"
         return self._wal
 
+    def log_reader(self) -> LogReader:
+        """Reads back what `wal` has written, on whatever thread."""
+        directory, store_id = join(self.root, WAL), self.manifest.store_id_bytes
+        return LogReader(self.disk, directory, store_id, self.keys, self.wal)
+
     def snapshot(self) -> SnapshotReader | None:
         """The newest snapshot, to be read to its end before recover(); None: the state begins empty."""
         info = self.manifest.newest
         return self._reader(info) if info else None
 
     def recover(self, sink: Callable[[Batch], None] | None = None) -> Recovered:
-        """Check everything else, replay the log behind the snapshot into `sink`, and make the log writable."""
+        """Check everything else, replay the log behind the snapshot into `sink`, and make the log writable.
+
+        The sink gets what is committed: everything, or, if the manifest names a cluster, what is known to be.
+        """
         check_names(self.disk, self.root, self.manifest)
         self._sync_names()
         replay = check(self.disk, self.root, self.manifest, self.keys, sink)
@@ -107,20 +131,70 @@ class Store:
         write_manifest(self.disk, self.root, manifest)
         self.manifest = manifest
 
+    def join(self, identity: Identity) -> None:
+        """From now on this is a member of a cluster: only that may save term and vote.
+
+        Then save() the first hard state, with all that is applied as committed: a start after a crash before that takes
+        the last batch for uncommitted, and waits for the cluster to say so.
+        """
+        with self._files:
+            self._switch(self.manifest.with_identity(identity))
+        self.wal.identity = identity
+
+    def install(self, received: Received, hard_state: TermAndVote | None = None) -> None:
+        """Put a snapshot from another node in the place of the whole log and of all snapshots. Between batches.
+
+        DiskFull and IoFailed: nothing has changed, unless the log has stopped (`wal.failed`): then only the next start
+        can tell. Whoever has loaded the state of the snapshot goes on behind it.
+        """
+        with self._files:
+            self._install(received, hard_state)
+
+    def _install(self, received: Received, hard_state: TermAndVote | None) -> None:
+        info, wal = received.info, self.wal
+        assert info.sequence > max(wal.committed, self.manifest.newest.sequence if self.manifest.newest else 0), info
+        path = snapshots.snapshot_path(self.root, info.sequence)
+        reader = SnapshotReader(self.disk, received.path, self.manifest.store_id_bytes, self.keys, info)
+        reader.close()
+        chain = Chain(info.sequence, bytes.fromhex(info.tag), info.term, info.timestamp_ms)
+        wal.prepare_fresh(chain, hard_state)
+        try:
+            self.disk.rename(received.path, path)
+        except OSError as cause:
+            wal.drop_fresh()
+            raise IoFailed(path, cause) from cause
+        try:
+            self._switch(self.manifest.with_snapshot(info))
+        except IoFailed as failure:
+            wal.stop(f"{failure}; nobody can say whether the snapshot of sequence {info.sequence} has taken its place")
+            raise
+        wal.begin_fresh()
+        with suppress(IoFailed):  # done is done; the next prune() tries again
+            snapshots.remove_unnamed(self.disk, self.root, self.manifest)
+
     def publish_snapshot(self, info: SnapshotInfo, keep: Keep | None = None) -> None:
         """Make the finished file of `snapshot.temporary_path` current. `keep` says which others stay current (None: no
-        others); the rest goes with the next prune()."""
-        self.manifest = snapshots.publish_snapshot(self.disk, self.root, self.manifest, info, self.keys, keep)
+        others); the rest goes with the next prune(). Raises Superseded if one at that place or behind it is current."""
+        with self._files:
+            newest = self.manifest.newest
+            if newest and newest.sequence >= info.sequence:
+                raise Superseded(f"{self.root}: the snapshot of sequence {newest.sequence} has taken its place")
+            self.manifest = snapshots.publish_snapshot(self.disk, self.root, self.manifest, info, self.keys, keep)
 
     def retain(self, keep: Keep) -> None:
         """Apply a new `keep` without a new snapshot."""
-        manifest = self.manifest.keeping(keep)
-        if manifest != self.manifest:
-            self._switch(manifest)
+        with self._files:
+            manifest = self.manifest.keeping(keep)
+            if manifest != self.manifest:
+                self._switch(manifest)
 
     def prune(self, up_to: int | None = None) -> int:
         """Delete the snapshots that are not current any more, and the segments that the oldest kept one makes
         unnecessary, or fewer of these (`up_to`); how many segments."""
+        with self._files:
+            return self._prune(up_to)
+
+    def _prune(self, up_to: int | None) -> int:
         snapshots.remove_unnamed(self.disk, self.root, self.manifest)
         if not self.manifest.snapshots:
             return 0
@@ -130,11 +204,19 @@ class Store:
         except OSError as cause:
             raise IoFailed(join(self.root, WAL), cause) from cause
 
-    def clean_stop(self, now_ms: int) -> CleanStop:
-        """The last act: sync, put the watermark into the manifest, seal. The next start accepts exactly this."""
+    def clean_stop(self, now_ms: int, committed: int = 0) -> CleanStop:
+        """The last act: sync, put the watermark into the manifest, seal. The next start accepts exactly this.
+
+        `committed`: what a member knows to be; only a full disk keeps it from being said.
+        """
+        with suppress(DiskFull):
+            self.wal.conclude(committed)
         self.wal.settle()
-        stop = CleanStop(self.wal.last, self.wal.tag.hex(), now_ms)
-        self._switch(self.manifest.with_clean_stop(stop))
+        hard_state = self.wal.hard_state
+        term, vote = (hard_state.term, hard_state.vote) if hard_state else (0, 0)
+        stop = CleanStop(self.wal.last, self.wal.tag.hex(), now_ms, term, vote)
+        with self._files:
+            self._switch(self.manifest.with_clean_stop(stop))
         self.wal.seal_and_close()
         self._lock.release()
         return stop
@@ -229,7 +311,7 @@ def _refuse_data(disk: Disk, root: str) -> None:
         raise missing
     if not disk.exists(wal_directory):
         return
-    listing = list_wal(disk, root)
+    listing = list_wal(disk, root, 0)
     if listing.sealed or any(name.first != 1 for name in listing.active):
         raise missing
     for name in listing.active:

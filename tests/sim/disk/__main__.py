@@ -1,5 +1,6 @@
 """`python -m tests.sim.disk --seeds N [--seed FIRST] [--lives L] [--mistake NAME]`: one line for each failing seed.
 
+`--member` tells those of a member of a cluster (`member_story`).
 `--every-call` cuts the power at each call of a fixed workload instead, and looks at what each mode of loss leaves.
 `--mistake` puts one of the deliberate mistakes into the product and says which seed finds it; `--mistakes` lists them.
 """
@@ -13,6 +14,7 @@ from collections import Counter
 from contextlib import nullcontext
 from random import Random
 
+from tests.sim.disk.member_story import MemberStory
 from tests.sim.disk.mutations import MUTATIONS, injected
 from tests.sim.disk.simdisk import MODES, Fault, SimDisk
 from tests.sim.disk.story import LIVES, Known, Story
@@ -26,6 +28,7 @@ def main() -> int:
     parser.add_argument("--lives", type=int, default=LIVES, help=f"of each story (default {LIVES})")
     parser.add_argument("--mistake", choices=sorted(MUTATIONS), help="to be found; stops at the first seed that does")
     parser.add_argument("--every-call", action="store_true", help="a power cut at each call of a fixed workload")
+    parser.add_argument("--member", action="store_true", help="the log of a member of a cluster")
     parser.add_argument("--mistakes", action="store_true", help="list them")
     options = parser.parse_args()
     if options.mistakes:
@@ -36,12 +39,13 @@ def main() -> int:
     began, counts, failed = time.monotonic(), Counter[str](), []
     with injected(options.mistake) if options.mistake else nullcontext():
         for seed in range(options.seed, options.seed + options.seeds):
-            story = Story(seed)
+            story = MemberStory(seed) if options.member else Story(seed)
             try:
                 story.tell(options.lives)
             except Exception:
                 traceback.print_exc()
-                print(f"FAILED: python -m tests.sim.disk --seed {seed} --seeds 1 --lives {options.lives}", flush=True)
+                member = "--member " if options.member else ""
+                print(f"FAILED: python -m tests.sim.disk {member}--seed {seed} --seeds 1 --lives {options.lives}", flush=True)
                 failed.append(seed)
             counts += story.counts
             if failed and options.mistake:

@@ -23,11 +23,11 @@ from vaylix_resp.errors import Refused
 from vaylix_resp.security.master_key import ENVIRONMENT, Source
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.storage.disk import Disk
+from vaylix_resp.storage.log_files import WalConfig
 from vaylix_resp.storage.manifest import Keep
 from vaylix_resp.storage.sealing import Cipher
 from vaylix_resp.storage.store import Store
 from vaylix_resp.storage.upkeep.verify import verify
-from vaylix_resp.storage.wal import WalConfig
 
 ROOT = "data"
 STORE_ID = bytes(range(30, 46))

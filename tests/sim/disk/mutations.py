@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from vaylix_resp.storage import damage, manifest, recovery, segment, snapshot, store, wal
+from vaylix_resp.storage import active, damage, log_files, manifest, recovery, segment, snapshot, store, wal
 from vaylix_resp.storage.disk import Disk, parent
 
 Mutation = Callable[[], ExitStack]
@@ -173,17 +173,15 @@ def a_segment_gets_its_name_before_its_header_is_synced(stack: ExitStack) -> Non
         with patch.object(type(file), "fsync", lambda file: None):
             return old(disk, directory, store_id, chain, file, *more)
 
-    old = replaced(stack, wal, "name_active", name_active)
+    old = replaced(stack, active, "name_active", name_active)
+    replaced(stack, log_files, "name_active", name_active)
 
 
 @mutation
 def the_old_segment_is_not_synced_before_the_next_begins(stack: ExitStack) -> None:
     def rotate(self: wal.Wal, size: int) -> None:
-        durable, self._durable = self._durable, self._chain.last
-        try:
+        with patch.object(self, "_sync", lambda: None):
             old(self, size)
-        finally:
-            self._durable = durable
 
     old = replaced(stack, wal.Wal, "_rotate", rotate)
 
@@ -193,7 +191,7 @@ def the_old_segment_gets_its_last_name_before_a_new_one_is_there(stack: ExitStac
     def rotate(self: wal.Wal, size: int) -> None:
         if self.last >= self._first:
             self.sync()
-            last_name = f"{self._directory}/{wal.sealed_name(self._first, self.last)}"
+            last_name = f"{self._directory}/{segment.sealed_name(self._first, self.last)}"
             try:
                 self._disk.rename(self._file.path, last_name)
                 self._disk.rename(last_name, self._file.path)
@@ -252,7 +250,7 @@ def recovery_seals_the_old_segment_first(stack: ExitStack) -> None:
 
     def create_active(disk: Disk, directory: str, *more: Any) -> Any:
         for name in disk.listdir(directory):
-            parsed = recovery.parse_name(name)
+            parsed = segment.parse_name(name)
             if parsed and parsed.last is None:
                 hidden = f"{directory}/hidden.tmp"
                 disk.rename(f"{directory}/{name}", hidden)
@@ -352,19 +350,19 @@ def recovery_goes_on_in_the_segment_that_was_active(stack: ExitStack) -> None:
     """With its key, of which nobody knows any more what has been sealed with it."""
 
     def create_active(
-        disk: Disk, directory: str, store_id: bytes, chain: Any, size: int, keys: Any
-    ) -> wal.Opened:
+        disk: Disk, directory: str, store_id: bytes, chain: Any, size: int, keys: Any, *more: Any
+    ) -> active.Opened:
         name = segment.parse_name(segment.active_name(chain.last + 1))
         assert name is not None
         path = f"{directory}/{name.name}"
         if not disk.exists(path):
-            return old(disk, directory, store_id, chain, size, keys)  # type: ignore[no-any-return]
+            return old(disk, directory, store_id, chain, size, keys, *more)  # type: ignore[no-any-return]
         reader, _, cipher = segment.open_segment(disk, directory, name, store_id, keys)
         reader.file.close()
         file = disk.open(path, write=True)
         file.allocate(size)
         file.fsync()
-        return wal.Opened(file, size, cipher)
+        return active.Opened(file, size, cipher, segment.SEGMENT_HEADER_BYTES, 0, chain.tag)
 
     old = replaced(stack, recovery, "create_active", create_active)
 

@@ -13,12 +13,13 @@ from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import PowerCut, SimDisk
 from vaylix_resp.storage.batch import Batch
 from vaylix_resp.storage.disk import Disk
+from vaylix_resp.storage.log_files import WalConfig
 from vaylix_resp.storage.manifest import Keep
-from vaylix_resp.storage.recovery import Recovered, read_batches
+from vaylix_resp.storage.recovery import Recovered
+from vaylix_resp.storage.sealed_log import read_batches
 from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.snapshot import SnapshotWriter, temporary_path
 from vaylix_resp.storage.store import Store
-from vaylix_resp.storage.wal import WalConfig
 
 STORE_ID = bytes(range(100, 116))
 ROOT = "data"

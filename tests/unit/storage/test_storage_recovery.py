@@ -19,8 +19,10 @@ from vaylix_resp.storage import manifest as manifest_module
 from vaylix_resp.storage.batch import encode, store_salt
 from vaylix_resp.storage.disk import RealDisk
 from vaylix_resp.storage.errors import Corrupt, KeyMissing, StorageError, Unreadable
+from vaylix_resp.storage.listing import list_wal
 from vaylix_resp.storage.manifest import read_manifest, write_manifest
-from vaylix_resp.storage.recovery import list_wal, read_batches, recover
+from vaylix_resp.storage.recovery import recover
+from vaylix_resp.storage.sealed_log import read_batches
 from vaylix_resp.storage.sealing import CLEAR, Keys
 from vaylix_resp.storage.segment import (
     SEGMENT_HEADER_BYTES,
@@ -436,7 +438,7 @@ def test_a_whole_batch_that_does_not_belong_there(change: dict[str, object], wor
     tag = start(disk.copy()).store.wal.tag
     right = {"prev_tag": tag, "durable": 12, "first": 13, "count": 1, "term": 1, "timestamp_ms": 99, "committed": 0,
              "seed": 0, "body": b"*x"}  # fmt: skip
-    reader, _, cipher = open_segment(disk, f"{ROOT}/wal", list_wal(disk, ROOT).active[0], STORE_ID, KEYS)
+    reader, _, cipher = open_segment(disk, f"{ROOT}/wal", list_wal(disk, ROOT, 0).active[0], STORE_ID, KEYS)
     reader.file.close()
     assert cipher is not None
     good = disk.copy()

@@ -12,9 +12,9 @@ from tests.sim.disk.workload import BODIES, ROOT, SMALL, STORE_ID, Fact, World, 
 from vaylix_resp.storage.batch import HEADER_BYTES, read_header, store_salt
 from vaylix_resp.storage.disk import RealDisk
 from vaylix_resp.storage.errors import DiskFull, IoFailed, StorageError, WalFailed
-from vaylix_resp.storage.recovery import list_wal
+from vaylix_resp.storage.listing import list_wal
+from vaylix_resp.storage.log_files import WalConfig
 from vaylix_resp.storage.segment import SEGMENT_HEADER_BYTES, active_name
-from vaylix_resp.storage.wal import WalConfig
 
 BIG = b"*" + b"b" * 3000
 
@@ -27,7 +27,7 @@ def sim() -> tuple[SimDisk, World]:
 def numbers_used(disk: SimDisk) -> list[tuple[str, int]]:
     """The nonces of all frames in the log, in order."""
     found = []
-    for name in list_wal(disk, ROOT).sealed + list_wal(disk, ROOT).active:
+    for name in list_wal(disk, ROOT, 0).segments:
         path = f"{ROOT}/wal/{name.name}"
         raw = disk.read_file(path)
         for at in range(SEGMENT_HEADER_BYTES, len(raw) - 511, 512):

@@ -57,8 +57,10 @@ def keyring_name(keyring_id: str, now_ms: int) -> str:
 
 def describe(manifest: Manifest, info: SnapshotInfo | None) -> bytes:
     """What an archive has to know of the store to use a snapshot of it, or the log from its start."""
-    # Without the keyring, whose id is in the names of its copies: one name must never stand for two contents.
-    return encode_manifest(replace(manifest, snapshots=(info,) if info else (), clean_stop=None, keyring_id=""))
+    # Without the keyring, whose id is in the names of its copies, and without the cluster, which may be joined later:
+    # one name must never stand for two contents.
+    plain = replace(manifest, clean_stop=None, keyring_id="", cluster_id="", node_id=0, incarnation=0)
+    return encode_manifest(replace(plain, snapshots=(info,) if info else ()))
 
 
 class ArchiveDirectory:

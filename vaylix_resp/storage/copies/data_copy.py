@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from vaylix_resp.storage.active import Segment
 from vaylix_resp.storage.disk import Disk, join
+from vaylix_resp.storage.listing import DIRECTORY as WAL
 from vaylix_resp.storage.manifest import NAME as MANIFEST
 from vaylix_resp.storage.manifest import Manifest, write_manifest
-from vaylix_resp.storage.recovery import DIRECTORY as WAL
 from vaylix_resp.storage.segment import parse_name
 from vaylix_resp.storage.snapshot import DIRECTORY as SNAPSHOTS
 from vaylix_resp.storage.snapshot import parse_snapshot_name
-from vaylix_resp.storage.wal import Segment
 
 KEYRING: Final = "keyring"
 KEYRING_FILE: Final = "keyring.json"
@@ -153,12 +153,15 @@ def _is_ours(directory: str, name: str) -> bool:
     return parsed is not None and parsed.last is not None
 
 
-def sealed_behind(segments: list[Segment], after: int) -> list[Segment]:
-    """The sealed ones that hold anything behind `after`, in order, each once."""
+def sealed_behind(segments: list[Segment], after: int, committed: int) -> list[Segment]:
+    """The sealed ones that hold anything behind `after` and nothing behind `committed`, in order, each once.
+
+    What is behind it may yet be cut. Whoever asks looks at `committed` before the segments, not after them.
+    """
     found: dict[str, Segment] = {}
     for segment in segments:
         name = parse_name(segment.path.rpartition("/")[2])
-        if name is not None and name.last is not None and segment.last > after:
+        if name is not None and name.last is not None and after < segment.last <= committed:
             found[segment.path] = segment
     return sorted(found.values(), key=lambda segment: segment.first)
 

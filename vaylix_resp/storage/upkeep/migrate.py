@@ -22,16 +22,17 @@ from vaylix_resp.storage.batch import Batch, store_salt
 from vaylix_resp.storage.copies.data_copy import link_or_copy
 from vaylix_resp.storage.disk import Disk, join
 from vaylix_resp.storage.errors import Corrupt, IoFailed, StorageError, Unreadable
+from vaylix_resp.storage.listing import DIRECTORY as WAL
+from vaylix_resp.storage.listing import QUARANTINE
 from vaylix_resp.storage.manifest import NAME as MANIFEST
 from vaylix_resp.storage.manifest import CleanStop, Manifest, SnapshotInfo, encode_manifest, read_manifest
-from vaylix_resp.storage.recovery import DIRECTORY as WAL
-from vaylix_resp.storage.recovery import QUARANTINE, check_sealed_end
 from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.segment import (
     FORMAT_VERSION,
     Chain,
     Scan,
     SegmentName,
+    check_sealed_end,
     follow_segment,
     open_segment,
     sealed_name,

@@ -20,10 +20,10 @@ from vaylix_resp.storage.copies import archive
 from vaylix_resp.storage.copies.data_copy import link_or_copy
 from vaylix_resp.storage.disk import Disk, join
 from vaylix_resp.storage.errors import IoFailed, StorageError, Unreadable
+from vaylix_resp.storage.listing import DIRECTORY as WAL
+from vaylix_resp.storage.listing import QUARANTINE, Listing, arrange
 from vaylix_resp.storage.manifest import NAME as MANIFEST
 from vaylix_resp.storage.manifest import CleanStop, Manifest, SnapshotInfo, write_manifest
-from vaylix_resp.storage.recovery import DIRECTORY as WAL
-from vaylix_resp.storage.recovery import QUARANTINE
 from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.segment import (
     READ_BYTES,
@@ -32,7 +32,6 @@ from vaylix_resp.storage.segment import (
     Scan,
     SegmentName,
     open_segment,
-    parse_name,
     sealed_name,
 )
 from vaylix_resp.storage.snapshot import DIRECTORY as SNAPSHOTS
@@ -100,11 +99,14 @@ class Repair:
         chain = self._chain_at(base)
         cut, partial, before, at_end = self._walk(segments, chain, sequence)
         kept = {sealed_name(cut.name.first, cut.last)} if cut else set()
-        behind = [name for name in segments if name.first > sequence or name.last is None or name.last > sequence]
+        behind = [
+            name for name in segments
+            if name.first > sequence or name.last is None or name.last > sequence or name.clipped
+        ]  # fmt: skip
         stop = CleanStop(sequence, at_end.tag.hex(), at_end.timestamp_ms)
         plan = Plan(
-            sequence, replace(self._manifest, snapshots=tuple(keeps), clean_stop=stop), cut, partial, before,
-            [join(WAL, name.name) for name in behind if name.name not in kept],
+            sequence, self._manifest_with(keeps, stop), cut, partial, before,
+            [join(WAL, name) for name in [*(one.name for one in behind), *self._arranged().void] if name not in kept],
             note.kept if note else self._new_quarantine(sequence),
         )  # fmt: skip
         gone = [info for info in self._manifest.snapshots if info not in keeps]
@@ -114,14 +116,20 @@ class Repair:
         self._count(plan, behind, lost)
         return plan
 
+    def _manifest_with(self, snapshots: list[SnapshotInfo], stop: CleanStop) -> Manifest:
+        """What was cut may have been promised to a cluster: the rest is nobody's member any more."""
+        return replace(self._manifest, snapshots=tuple(snapshots), clean_stop=stop).on_its_own()
+
     def _segments(self) -> list[SegmentName]:
+        # Of two that begin alike (one is a cut of an interrupted repair) the longer one comes first.
+        return sorted(self._arranged().segments, key=lambda one: (one.first, one.last is not None, -(one.last or 0)))
+
+    def _arranged(self) -> Listing:
         try:
             names = self._disk.listdir(join(self._root, WAL))
         except OSError as cause:
             raise Unreadable(join(self._root, WAL), 0, cause) from cause
-        parsed = [name for name in map(parse_name, names) if name is not None]
-        # Of two that begin alike (one is a cut of an interrupted repair) the longer one comes first.
-        return sorted(parsed, key=lambda one: (one.first, one.last is not None, -(one.last or 0)))
+        return arrange(names, self._manifest.newest.sequence if self._manifest.newest else 0)
 
     def _base(self, sequence: int, segments: list[SegmentName]) -> tuple[SnapshotInfo | None, list[SnapshotInfo]]:
         """The newest whole snapshot at or before the point, and those before it that are not whole."""
@@ -179,7 +187,7 @@ class Repair:
 
     @staticmethod
     def _cut_behind(name: SegmentName, end: int, sequence: int) -> Cut | None:
-        return None if name.last == sequence else Cut(name, end, sequence)
+        return None if name.last == sequence and not name.clipped else Cut(name, end, sequence)
 
     def _batches(self, name: SegmentName, chain: Chain, sequence: int) -> Iterator[tuple[int, int, Batch]]:
         """Offset, end and batch behind `chain`; a place that is not whole is where they end."""

@@ -17,8 +17,8 @@ from xxhash import xxh3_128_digest
 
 from vaylix_resp.storage.disk import Disk, File, join
 from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
-from vaylix_resp.storage.recovery import DIRECTORY as WAL
-from vaylix_resp.storage.recovery import QUARANTINE
+from vaylix_resp.storage.listing import DIRECTORY as WAL
+from vaylix_resp.storage.listing import QUARANTINE
 from vaylix_resp.storage.sealing import KEY_ROOM, WRAPPED_BYTES_MAX
 from vaylix_resp.storage.segment import FORMAT_VERSION, SEGMENT_HEADER_BYTES, SegmentHeader
 from vaylix_resp.storage.snapshot import DIRECTORY as SNAPSHOTS

@@ -39,7 +39,7 @@ class SegmentWriter:
         self._number += 1
         frame, self.tag = encode(
             self._salt, self.tag, batch.first - 1, batch.first, batch.count, batch.term, batch.timestamp_ms,
-            batch.committed, batch.seed, batch.body, self._cipher, self._number,
+            batch.committed, batch.seed, batch.body, self._cipher, self._number, batch.kind,
         )  # fmt: skip
         self.last = batch.last
         self._parts.append(frame)

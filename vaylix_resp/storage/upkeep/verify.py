@@ -16,16 +16,15 @@ from vaylix_resp.errors import Refused
 from vaylix_resp.storage import unfinished
 from vaylix_resp.storage.disk import Disk, join
 from vaylix_resp.storage.errors import Unreadable
+from vaylix_resp.storage.listing import DIRECTORY as WAL
+from vaylix_resp.storage.listing import QUARANTINE, Listing, arrange
 from vaylix_resp.storage.manifest import NAME as MANIFEST
 from vaylix_resp.storage.manifest import Manifest, SnapshotInfo, decode_manifest
-from vaylix_resp.storage.recovery import DIRECTORY as WAL
-from vaylix_resp.storage.recovery import QUARANTINE
 from vaylix_resp.storage.sealing import Cipher, FileKey, Keys
 from vaylix_resp.storage.segment import (
     SEGMENT_HEADER_BYTES,
     Chain,
     SegmentName,
-    parse_name,
     read_segment_header,
     sealed_name,
 )
@@ -181,8 +180,11 @@ class Verification:
 
     def _segments(self) -> list[SegmentName]:
         """In the order of the log: sealed ones, then active ones. Other names are reported later."""
-        parsed = [name for name in map(parse_name, self._names(join(self._root, WAL))) if name is not None]
-        return sorted(parsed, key=lambda one: (one.first, one.last is None, one.last or 0))
+        return sorted(self._arranged().segments, key=lambda one: (one.first, one.last is None, one.last or 0))
+
+    def _arranged(self) -> Listing:
+        newest = self.manifest.newest if self.manifest else None
+        return arrange(self._names(join(self._root, WAL)), newest.sequence if newest else 0)
 
     def _check_log(self, listing: list[SegmentName], store_id: bytes) -> None:
         manifest = self.manifest
@@ -262,6 +264,8 @@ class Verification:
         if stop and (chain.last, chain.tag.hex()) != (stop.sequence, stop.tag):
             text = f"expected the log to end with sequence {stop.sequence}, where the server stopped cleanly, "
             log.add(Problem(f"{text}it ends at {chain.last}", None, min(chain.last, stop.sequence) + 1))
+        if expected := manifest.contradiction(manifest.own(chain.hard_state), chain.term):
+            log.add(Problem(f"expected {expected}", None, chain.last + 1))
         if log.problems:
             self.report.files.append(log)
 
@@ -282,14 +286,16 @@ class Verification:
 
     def _list_others(self) -> None:
         """What else lies in the directory. Content that others own (keyring, backups) is theirs to check."""
-        for name in self._names(join(self._root, WAL)):
-            if name.endswith(".tmp"):
-                self._leftover(file := FileReport(f"{WAL}/{name}", SPARE), "made ahead of need, or left over")
-                self.report.files.append(file)
-            elif parse_name(name) is None:
-                file = FileReport(f"{WAL}/{name}", "unknown")
-                file.add(Problem("expected only segments in this directory: move this file elsewhere"))
-                self.report.files.append(file)
+        listing = self._arranged()
+        leftovers = [(name, "made ahead of need, or left over") for name in listing.leftovers]
+        leftovers += [(name, "cut off, or replaced: the next start removes it") for name in listing.void]
+        for name, note in leftovers:
+            self._leftover(file := FileReport(f"{WAL}/{name}", SPARE), note)
+            self.report.files.append(file)
+        for name in listing.strange:
+            file = FileReport(f"{WAL}/{name}", "unknown")
+            file.add(Problem("expected only segments in this directory: move this file elsewhere"))
+            self.report.files.append(file)
         for name in self._names(join(self._root, QUARANTINE)):
             self.report.files.append(FileReport(f"{QUARANTINE}/{name}", "quarantine", note="cut, and kept for inquiry"))
         for name in self._names(self._root):

@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 
 from vaylix_resp.errors import Refused
-from vaylix_resp.storage.batch import HEADER_BYTES, SECTOR, Batch, read_header, store_salt
-from vaylix_resp.storage.damage import Do, decide, gather
+from vaylix_resp.storage.batch import HEADER_BYTES, SECTOR, Batch, frame_bytes, read_header, store_salt
+from vaylix_resp.storage.damage import Do, decide, describe, gather
 from vaylix_resp.storage.disk import Disk
 from vaylix_resp.storage.errors import Corrupt, Unreadable
-from vaylix_resp.storage.recovery import describe
 from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.segment import (
     READ_BYTES,
@@ -74,6 +73,8 @@ class LogCheck:
         """One segment; None when it has gone away. `may_be_torn`: nothing comes behind it, and no clean stop."""
         kind = ACTIVE if name.last is None else SEGMENT
         file = FileReport(f"wal/{name.name}", kind, first=name.first, last=name.last, entries=0, batches=0)
+        if name.clipped:
+            file.note = f"cut behind sequence {name.last}: the next start makes it shorter"
         try:
             reader, header, cipher = open_segment(self._disk, self._directory, name, self._store_id, self._keys)
         except Refused as failure:
@@ -86,7 +87,8 @@ class LogCheck:
             file.bytes, file.sealed = reader.size, cipher is not None
             begins = Chain(header.first - 1, header.prev_tag)
             if self.chain is not None:
-                begins = Chain(header.first - 1, header.prev_tag, self.chain.term, self.chain.timestamp_ms)
+                begins = self.chain.copy()
+                begins.last, begins.tag, begins.end_tag = header.first - 1, header.prev_tag, header.prev_tag
                 try:
                     follow_segment(self.chain, header, reader.path)
                 except Corrupt as failure:
@@ -158,10 +160,10 @@ class _Pass:
         """Go on to the end of the segment or to the next place that is not right."""
         scan = self._scan
         try:
-            offset = scan.offset
             for batch in scan:
+                offset = scan.offset - frame_bytes(len(batch.body))
                 self._check.found(self._file, batch, offset, follows=self._follows)
-                self._follows, offset = True, scan.offset
+                self._follows = True
         except (Corrupt, Unreadable) as failure:
             return failure
         return self._at_end()
@@ -181,7 +183,7 @@ class _Pass:
                 return None
             expected = "zeros behind the last batch" if verdict is Do.CUT else describe(facts)
             return BadPlace(scan.offset, expected, sequence)
-        if scan.offset < reader.size:
+        if scan.offset < reader.size and not name.clipped:
             return BadPlace(scan.offset, "a whole batch with right checksums", sequence)
         if scan.chain.last != name.last:
             expected = f"batches up to sequence {name.last} as in the file name, they end at {scan.chain.last}"

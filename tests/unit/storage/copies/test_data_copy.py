@@ -9,12 +9,12 @@ from random import Random
 import pytest
 
 from tests.sim.disk.simdisk import Fault, PowerCut, SimDisk
+from vaylix_resp.storage.active import Segment
 from vaylix_resp.storage.copies import data_copy
 from vaylix_resp.storage.copies.data_copy import DataCopy, InUse, Note, link_or_copy, missing_behind, sealed_behind
 from vaylix_resp.storage.disk import RealDisk
 from vaylix_resp.storage.manifest import CleanStop, Manifest
 from vaylix_resp.storage.segment import active_name, sealed_name
-from vaylix_resp.storage.wal import Segment
 
 HERE = "b/online"
 MANIFEST = Manifest("00112233445566778899aabbccddeeff", 5, (), CleanStop(9, "e" * 32, 7))
@@ -197,5 +197,11 @@ def test_which_sequence_is_missing(base, segments, up_to, missing):
 def test_only_what_is_sealed_counts_in_order_and_once():
     one, two, three = segment(1, 3), segment(4, 9), segment(10, 12)
     active = segment(13, 15, sealed=False)
-    assert sealed_behind([three, one, two, two, active], 3) == [two, three]
-    assert sealed_behind([active], 0) == []
+    assert sealed_behind([three, one, two, two, active], 3, 100) == [two, three]
+    assert sealed_behind([active], 0, 100) == []
+
+
+@pytest.mark.parametrize(("committed", "last"), [(2, 0), (3, 3), (8, 3), (9, 9), (11, 9), (12, 12), (13, 12)])
+def test_what_may_yet_be_cut_does_not_count(committed, last):
+    segments = [segment(1, 3), segment(4, 9), segment(10, 12)]
+    assert [one for one in segments if one.last <= last] == sealed_behind(segments, 0, committed)
