@@ -1,0 +1,97 @@
+"""Who may talk to this node: the members of its group, what was seen of their lives, and what is said to others. Pure.
+
+A *life* of a node is its data directory (`store`) and how often it was started (`incarnation`). It only goes forward. A
+node whose disk was wiped, restored from a backup or copied has forgotten votes and acknowledgements that others count
+on; it is refused by name instead of being believed, and may come back as a new member.
+Promise: the answer depends on what is known here and on what the other has proven, on nothing else.
+Not here: the proof (`hello`); keeping what was seen across restarts, which is the driver's (`lives`, `on_life`).
+Source: RAFT.md, "Follower with stale disk" and "Wiped disk, same node id"; thesis section 3.8 (persisted state).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from .hello import GUESTS, NO_CLUSTER, Code, Identity, Purpose, Refusal
+from .messages import Member
+
+AGAIN = "remove it from the cluster and let it join as a new node"
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """The latest that was seen of a node. boot 0: not seen since this process began."""
+
+    store: int
+    incarnation: int
+    boot: int = 0
+
+
+class Roster:
+    """Of one node. The driver changes `me` and the members as the log does."""
+
+    def __init__(
+        self, me: Identity, lives: Mapping[int, Life] | None = None, on_life: Callable[[int, Life], None] | None = None
+    ) -> None:
+        self.me = me
+        self.members: dict[int, Member] = {}
+        self.retired: frozenset[int] = frozenset()
+        self.lives: dict[int, Life] = dict(lives or {})
+        self._on_life = on_life
+
+    def set_members(self, members: Iterable[Member], retired: Iterable[int] = ()) -> None:
+        """This node may be among them."""
+        self.members = {one.node: one for one in members}
+        self.retired = frozenset(retired)
+        for node in [node for node in self.lives if node not in self.members]:
+            del self.lives[node]
+
+    def judge(self, peer: Identity, purpose: Purpose) -> Refusal | None:
+        """What is wrong with a node that has proven to be of ours; None: it is welcome."""
+        me = self.me
+        if peer.node == me.node:
+            same = peer.boot == me.boot
+            what = "it would talk to itself" if same else "two processes have this id: one runs from a copy of the data"
+            return Refusal(Code.SELF, f"{me}: {what}")
+        if purpose in GUESTS:
+            same_name = bool(peer.name) and peer.name.lower() == me.name.lower()
+            return Refusal(Code.NAME, f"two nodes are called {me.name}") if same_name else None
+        if me.cluster == NO_CLUSTER or peer.cluster == NO_CLUSTER:
+            return Refusal(Code.NOT_YET, f"{me if me.cluster == NO_CLUSTER else peer} belongs to no cluster so far")
+        if peer.cluster != me.cluster:
+            return Refusal(Code.CLUSTER, f"{peer} is of the cluster {peer.cluster.hex()}, {me} of {me.cluster.hex()}")
+        if peer.node in self.retired:
+            return Refusal(Code.REMOVED, f"{peer} was removed from the cluster; let it join as a new node")
+        # Who is neither known nor retired may have joined while this node was away, and may be the leader from whom it
+        # will learn so. Its votes do not count here before the log has it (`raft`).
+        known = self.members.get(peer.node)
+        if known is not None and known.name != peer.name:
+            return Refusal(Code.NAME, f"{peer} is known as {known.name}; give it that node-id")
+        return self._judge_life(peer)
+
+    def _judge_life(self, peer: Identity) -> Refusal | None:
+        life = self.lives.get(peer.node)
+        if life is None:
+            return None
+        if peer.store != life.store:
+            return Refusal(Code.STORE, f"{peer} was known with another data directory; {AGAIN}")
+        if peer.incarnation < life.incarnation:
+            return Refusal(
+                Code.LIFE, f"{peer} runs from an older copy of its data directory (start {peer.incarnation}, seen "
+                f"{life.incarnation}); {AGAIN}",
+            )  # fmt: skip
+        if peer.incarnation == life.incarnation and life.boot not in (0, peer.boot):
+            text = f"two processes run as {peer}: one of them from a copy; stop that one"
+            return Refusal(Code.LIFE, f"{text}, or, if the other one is gone for good, {AGAIN}")
+        return None
+
+    def note(self, peer: Identity) -> bool:
+        """A member was let in: remember its life. True: this is a new process of it."""
+        before = self.lives.get(peer.node)
+        life = Life(peer.store, peer.incarnation, peer.boot)
+        self.lives[peer.node] = life
+        if before is None or (before.store, before.incarnation) != (life.store, life.incarnation):
+            if self._on_life is not None and peer.node in self.members:
+                self._on_life(peer.node, life)
+        return before is None or before.boot != life.boot
