@@ -20,6 +20,7 @@ from vaylix_resp.config_values import BadValue
 from vaylix_resp.config_words import OutputLimit, OutputLimits, SavePoint
 from vaylix_resp.directive import Directive
 from vaylix_resp.directives import ALIASES, DIRECTIVES, Table
+from vaylix_resp.directives_cluster_rules import faults, warnings
 from vaylix_resp.directives_redis import IGNORED, REFUSED
 from vaylix_resp.errors import CommandError, printable
 
@@ -193,6 +194,9 @@ class Settings(Table):
             raise ConfigError(
                 "users stand in the configuration and in aclfile: keep one of the two; move the lines into the file"
             )
+        for fault in faults(self):
+            raise ConfigError(fault)
+        self.warnings.extend(warnings(self))
         if self.maxmemory:
             self.warnings.append("maxmemory is shown to tools but not enforced: no key is evicted, no write refused")
 

@@ -3,8 +3,8 @@
 Each is a typed field of `Table`; its name is the field's with dashes. Settings, CONFIG, `--help` and the tests derive
 from it. A directive explains itself by what can be lost or refused.
 Not here: reading sources (`config`); a row and its words (`directive`); kinds of values (`config_values` and others);
-rows of limits (`directives_limits`) and of the audit (`directives_audit`); Redis directives that are passed over or
-refused (`directives_redis`); each directive at length (conf/vaylix.conf).
+rows of limits (`directives_limits`), of the audit (`directives_audit`) and of replication (`directives_cluster`); Redis
+directives that are passed over or refused (`directives_redis`); each directive at length (conf/vaylix.conf).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from vaylix_resp.config_words import Addresses, OutputLimit, OutputLimits, Outpu
 from vaylix_resp.config_words import SavePoint as SavePoint  # users of Settings.save need the type
 from vaylix_resp.directive import Directive, setting
 from vaylix_resp.directives_audit import AUDIT, AuditTable
+from vaylix_resp.directives_cluster import CLUSTER
 from vaylix_resp.directives_limits import LIMITS
 from vaylix_resp.limits import GIB, KIB, MIB, VALUE_BYTES_MAX
 
@@ -37,7 +38,8 @@ NETWORK, TLS, CLIENTS, DURABILITY, SNAPSHOTS = "network", "TLS", "clients", "dur
 ENCRYPTION, RESTORE = "encryption at rest", "time travel and backup"
 DATA, SECURITY, LOGS, PROCESS = "data", "security", "logs and measures", "process"
 GROUPS = (
-    NETWORK, TLS, CLIENTS, LIMITS, DURABILITY, ENCRYPTION, SNAPSHOTS, RESTORE, DATA, SECURITY, AUDIT, LOGS, PROCESS,
+    NETWORK, TLS, CLIENTS, LIMITS, DURABILITY, ENCRYPTION, SNAPSHOTS, RESTORE, DATA, CLUSTER, SECURITY, AUDIT, LOGS,
+    PROCESS,
 )  # fmt: skip
 
 _POLICIES = ("volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
@@ -312,9 +314,6 @@ class Table(AuditTable):
         OneOf(("upstart", "systemd", "auto", "no")), "no", PROCESS, "always no", **_AT_START,
         only="readiness is not signalled; use 'Type=exec' in the systemd unit and 'vaylix healthcheck'",
     )  # fmt: skip
-    cluster_enabled: bool = setting(
-        YesNo(), False, PROCESS, "always no in this version", **_AT_START, only="clusters are not in this version"
-    )
     io_threads: int = setting(
         Integer(1, 128), 1, PROCESS, "always 1", inert="one thread serves all clients", **_AT_START
     )

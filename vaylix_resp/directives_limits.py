@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from vaylix_resp.config_rates import Row, UserLimits
 from vaylix_resp.config_values import INT32_MAX, Integer, Memory
 from vaylix_resp.directive import setting
+from vaylix_resp.directives_cluster import ClusterTable
 from vaylix_resp.limits import KIB, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX
 
 LIMITS = "limits"
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class LimitsTable:
+class LimitsTable(ClusterTable):
     """Every limit that is ours with its default; `directives.Table` is the whole."""
 
     client_requests_per_second: int = setting(

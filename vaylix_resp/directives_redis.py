@@ -41,6 +41,5 @@ REFUSED: Mapping[str, str] = {
     "slaveof": "replication is not in this version; remove the line",
     "tls-client-cert-file": "replication is not in this version, so the server is nobody's client; remove the line",
     "tls-client-key-file": "replication is not in this version, so the server is nobody's client; remove the line",
-    "tls-cluster": "clusters are not in this version; remove the line",
     "tls-replication": "replication is not in this version; remove the line",
 }
