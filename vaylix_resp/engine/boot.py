@@ -20,6 +20,7 @@ from ..state import image
 from ..state.machine import StateMachine
 from ..storage.batch import Batch
 from ..storage.errors import Corrupt, StorageError
+from ..storage.recovery import Recovered
 from ..storage.snapshot import SnapshotReader
 from ..storage.store import Store
 from . import entries
@@ -87,7 +88,7 @@ def replay(machine: StateMachine, batch: Batch, databases: int) -> None:
     """Apply a committed batch from the log. `databases`: how many there may be."""
     assert batch.first == machine.applied + 1, (batch.first, machine.applied)
     if batch.count == 1 and batch.body.startswith(_FIRST_ENTRY_HEAD):
-        _begin_term(machine, batch, databases)
+        begin_term(machine, batch.body, databases)
     machine.begin_batch(batch.timestamp_ms, batch.seed)
     for _, row in groupby(entries.decode(batch.body), NAME):
         machine.apply_row([*row])
@@ -98,9 +99,9 @@ def replay(machine: StateMachine, batch: Batch, databases: int) -> None:
         raise Corrupt("wal", 0, f"{batch.count} entries in the batch", sequence=batch.first)
 
 
-def _begin_term(machine: StateMachine, batch: Batch, databases: int) -> None:
+def begin_term(machine: StateMachine, body: bytes, databases: int) -> None:
     """What comes was executed in a world of so many databases: `MOVE key 9` must fail again where it failed then."""
-    ((_, _, number),) = entries.decode(batch.body)
+    ((_, _, number),) = entries.decode(body)
     needed = int(number)
     if needed > databases:
         raise TooFewDatabases("wal", needed, databases)
@@ -109,6 +110,11 @@ def _begin_term(machine: StateMachine, batch: Batch, databases: int) -> None:
 
 def recover(store: Store, machine: StateMachine) -> list[str]:
     """Bring the machine to the end of the log and make the log writable; warnings for the operator."""
+    return recover_log(store, machine)[1]
+
+
+def recover_log(store: Store, machine: StateMachine) -> tuple[Recovered, list[str]]:
+    """The same; of a member of a cluster only what is known to be committed is applied, the rest is in `tail`."""
     databases = len(machine.world.databases)
     bugs: list[str] = []
 
@@ -125,7 +131,7 @@ def recover(store: Store, machine: StateMachine) -> list[str]:
     machine.resize(databases)
     machine.world.index()
     machine.on_bug = on_bug_before
-    return [str(warning) for warning in recovered.warnings] + bugs
+    return recovered, [str(warning) for warning in recovered.warnings] + bugs
 
 
 class _FirstEntry:

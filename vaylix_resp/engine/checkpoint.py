@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from ..clock import Clock
@@ -28,20 +28,26 @@ from ..storage.store import Store
 from .children import Children, unwatched
 from .group_commit import GroupCommit
 from .history.retention import Plan, Wanted, plan
-from .node import Node
+from .node import Engine
 from .snapshot_child import digest_arguments, snapshot_arguments
 
 T = TypeVar("T")
 log = get_log("snapshot")
 
+ALONE_PERIOD_S = 0.01  # between two looks at whether somebody still reads
+COMMIT_S = 10.0  # for the others to confirm the end of the log; without a quorum they never do
 IN_PROGRESS = "ERR Background save already in progress"
+
+
+class Uncommitted(Refused):
+    """The log ends with batches that another leader may yet cut."""
 
 
 class Checkpoint:
     """Starts, watches and publishes snapshots of one node. Times are wall-clock seconds unless named otherwise."""
 
     def __init__(
-        self, store: Store, node: Node, commit: GroupCommit, clock: Clock, databases: int, children: Children
+        self, store: Store, node: Engine[Any], commit: GroupCommit, clock: Clock, databases: int, children: Children
     ) -> None:
         self.running = False
         self.started_s: float | None = None  # monotonic
@@ -63,6 +69,7 @@ class Checkpoint:
         self._databases = databases
         self._children = children
         self._readers = 0  # children that read the directory now: nothing is deleted under them
+        self._alone = False  # somebody wants to be, or is, alone with all files
         self._stale = False  # a snapshot has been published since files were last deleted
         self._files = asyncio.Lock()  # whoever writes the manifest or deletes files is alone with that
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,6 +149,8 @@ class Checkpoint:
 
         Raises DiskFull or WalFailed when the log cannot be sealed.
         """
+        while self._alone:
+            await asyncio.sleep(ALONE_PERIOD_S)
         self._readers += 1
         try:
             yield await self._between(self._seal)
@@ -152,6 +161,38 @@ class Checkpoint:
             except Refused as failure:  # what has been done here is done, and nobody may be told otherwise
                 self._stale = True  # the next one tries again
                 log.warning(f"old snapshots and segments could not be deleted: {failure}")
+
+    @contextlib.contextmanager
+    def holding(self, sequence: int) -> Iterator[None]:
+        """Until the end of the block no file goes, and the log stays from `sequence` on: somebody is sent both.
+
+        Within `pitr-size-max` and its like: what they do not allow goes once the block has ended."""
+        need = [sequence]
+        self._readers += 1
+        self.needed_from.append(wanted := lambda: need[0])
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            self.needed_from.remove(wanted)
+            self._stale = True  # the next one to publish or to tidy deletes what has become free
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Nobody reads the directory or writes the manifest until the end of the block: a snapshot from elsewhere takes
+        the place of everything."""
+        self._alone = True  # those who read now may need the manifest before they are done, so they go first
+        try:
+            while self._readers:
+                await asyncio.sleep(ALONE_PERIOD_S)
+            async with self._files:
+                yield
+                newest = self._store.manifest.newest
+                self.sequence = newest.sequence if newest else 0
+                self._covered_bytes = self._store.wal.appended_bytes
+                self._stale = True
+        finally:
+            self._alone = False
 
     async def _compare(self, ended: Later) -> None:
         def seal_and_digest() -> tuple[int, str]:
@@ -202,15 +243,19 @@ class Checkpoint:
 
     async def _write(self, sequence: int) -> None:
         loop, store = asyncio.get_running_loop(), self._store
-        try:
-            message = await self._children.run(
-                snapshot_arguments(store.root, sequence, self._databases, self.throttle_bytes), self._progressed
-            )
-            info = SnapshotInfo(**message["snapshot"])
-        except Exception:
-            # Its room may be what the log needs; and failures could come again and again.
-            await loop.run_in_executor(None, self._remove, temporary_path(store.root, sequence))
-            raise
+        arguments = snapshot_arguments(store.root, sequence, self._databases, self.throttle_bytes)
+        while True:
+            changes = store.wal.changes
+            try:
+                message = await self._children.run(arguments, self._progressed)
+                info = SnapshotInfo(**message["snapshot"])
+                break
+            except Exception:
+                # Its room may be what the log needs; and failures could come again and again.
+                await loop.run_in_executor(None, self._remove, temporary_path(store.root, sequence))
+                if store.wal.changes == changes:
+                    raise
+            # The uncommitted end of the log was cut under its eyes; what it is to read is there under another name.
         async with self._files:  # they are made durable off the loop
             try:
                 await loop.run_in_executor(None, lambda: store.publish_snapshot(info, keep=self._kept))
@@ -254,7 +299,7 @@ class Checkpoint:
         store = self._store
         with contextlib.suppress(StorageError):
             manifest = read_manifest(store.disk, store.root)
-            if manifest is not None and info not in manifest.snapshots:
+            if manifest is not None and info.file not in [known.file for known in manifest.snapshots]:
                 self._remove(temporary_path(store.root, info.sequence))
                 self._remove(snapshot_path(store.root, info.sequence))
 
@@ -264,22 +309,39 @@ class Checkpoint:
                 self._store.disk.unlink(path)
 
     def _seal(self) -> int:
-        """Between batches: seal the log; the sequence at which it now ends. (A moment later it may go on.)"""
+        """Between batches: seal the log; the last sequence in it that is known to be committed, for a moment at least.
+
+        Alone that is where the log ends; in a cluster more may be behind it."""
         self._node.wal.rotate()
-        return self._node.wal.last
+        return self._node.applied
 
     async def renew_log(self) -> None:
         """Go on in a new segment, with a new key, also if nothing has been written since the last one."""
         await self._between(lambda: self._node.wal.rotate(empty_too=True))
 
+    async def rotate_log(self) -> None:
+        """Seal the log, whether or not all of it is committed."""
+        await self._between(self._seal)
+
     async def seal_log(self) -> CleanStop:
-        """Seal the log; where it ended at that moment, as a manifest says it."""
+        """Seal the log; where it ended at that moment, as a manifest says it, once all up to there is committed.
 
-        def seal_and_look() -> CleanStop:
-            sequence, wal = self._seal(), self._node.wal
-            return CleanStop(sequence, wal.tag.hex(), wal.timestamp_ms)
+        Raises Uncommitted after a while, and DiskFull or WalFailed when the log cannot be sealed."""
+        wal, give_up = self._node.wal, self._clock.now() + COMMIT_S
 
-        return await self._between(seal_and_look)
+        def seal_and_look() -> tuple[int, CleanStop]:
+            self._seal()
+            return wal.changes, CleanStop(wal.last, wal.tag.hex(), wal.timestamp_ms)
+
+        changes, end = await self._between(seal_and_look)
+        while self._node.applied < end.sequence or wal.changes != changes:
+            if wal.changes != changes:  # what was there has been cut: another leader had other batches
+                changes, end = await self._between(seal_and_look)
+            elif self._clock.now() >= give_up:
+                raise Uncommitted(f"the other nodes have not confirmed sequence {end.sequence} within {COMMIT_S:.0f} s")
+            else:
+                await asyncio.sleep(ALONE_PERIOD_S)
+        return end
 
     async def _between(self, job: Callable[[], T]) -> T:
         """Run a job when no batch is in flight; what it returns."""

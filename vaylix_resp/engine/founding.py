@@ -9,7 +9,7 @@ Not here: changes while the server runs (`commands.acl_changes`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final
 
 from ..commands import acl_operations
@@ -25,6 +25,7 @@ from .node import Node, Run
 
 Entry = tuple[bytes, ...]
 Source = tuple[str, Iterable[bytes]]  # how the place of a line begins in errors, and the lines
+Steps = Generator[Entry, None, str]
 CHEAP: Final = Cost(8, 1, 1)
 
 
@@ -53,7 +54,13 @@ def found(node: Node, sources: Iterable[Source], password: str, *, policy: Polic
 
     `password` is that of `default`. Raises BadUsers, and DiskFull or WalFailed as `boot.open_term`.
     """
-    return _found(node.machine.world.accounts, lambda entry: _commit(node, entry), sources, password, policy, cost)
+    accounts: Accounts = node.machine.world.accounts
+    return commit_all(node, steps(accounts, sources, password, policy=policy, cost=cost))
+
+
+def commit_all(node: Node, steps: Steps) -> str:
+    """Log the entries of `steps` one after the other; what it has to say at its end."""
+    return _each(steps, lambda entry: _commit(node, entry))
 
 
 def try_out(sources: Iterable[Source], password: str, policy: Policy) -> None:
@@ -65,31 +72,45 @@ def try_out(sources: Iterable[Source], password: str, policy: Policy) -> None:
         if isinstance(reply, CommandError):
             raise reply
 
-    _found(machine.world.accounts, commit, sources, password, policy, CHEAP)
+    _each(steps(machine.world.accounts, sources, password, policy=policy, cost=CHEAP), commit)
 
 
-def _found(
-    accounts: Accounts, commit: Callable[[Entry], None], sources: Iterable[Source], password: str, policy: Policy,
-    cost: Cost,
-) -> str:  # fmt: skip
+def _each(steps: Steps, commit: Callable[[Entry], None]) -> str:
+    while True:
+        try:
+            commit(next(steps))
+        except StopIteration as end:
+            return str(end.value)
+        except CommandError as fault:
+            raise bad_users(fault) from None
+
+
+def steps(accounts: Accounts, sources: Iterable[Source], password: str, *, policy: Policy, cost: Cost) -> Steps:
+    """The entries to log, each to be applied before the next is asked for; ends with what the operator should know.
+
+    Raises BadUsers.
+    """
     given, notice = [(where, [*lines]) for where, lines in sources], ""
     try:
         if accounts.version == 0:
             lines = [line for where, raw in given for line in split_lines(raw, where)]
-            commit(_first_users(accounts, lines, policy, cost))
+            yield _first_users(accounts, lines, policy, cost)
         elif any(lines for _, lines in given):
             notice = "the users of the configuration are not read: the data directory has its own (ACL LIST)"
         secret = bytes_of(password)
         default = accounts.users[DEFAULT]
         if password and default.nopass:
             rules = seal([b"resetpass", b">" + secret], default.passwords, default.history, policy=policy, cost=cost)
-            commit(acl_operations.set_user(DEFAULT, rules))
+            yield acl_operations.set_user(DEFAULT, rules)
         elif password and matching(default.passwords, digest_of(secret)) is None:
             notice = "requirepass is not the password of default: the data has another one, which counts (CONFIG SET)"
     except (RuleError, PasswordRefused, CommandError) as fault:
-        text = fault.text.removeprefix("ERR ") if isinstance(fault, CommandError) else str(fault)
-        raise BadUsers(text) from None
+        raise bad_users(fault) from None
     return notice
+
+
+def bad_users(fault: Exception) -> BadUsers:
+    return BadUsers(fault.text.removeprefix("ERR ") if isinstance(fault, CommandError) else str(fault))
 
 
 def _first_users(accounts: Accounts, lines: list[Line], policy: Policy, cost: Cost) -> Entry:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from ..errors import EX_BROKEN, Halt
 from ..storage.errors import DiskFull, WalFailed
-from .node import Batch, Node
+from .node import Engine
 
 # Measured with redis-benchmark, 50 clients, 2 cores: inline is ahead as long as an fsync takes less than this.
 INLINE_US_MAX: Final = 1000
@@ -29,7 +29,7 @@ Failure = DiskFull | WalFailed | Halt
 class GroupCommit:
     """Drives one node on one event loop. `on_halt` gets a Halt that leaves no way to go on."""
 
-    def __init__(self, node: Node, loop: asyncio.AbstractEventLoop, on_halt: Callable[[Halt], None]) -> None:
+    def __init__(self, node: Engine[Any], loop: asyncio.AbstractEventLoop, on_halt: Callable[[Halt], None]) -> None:
         self.node = node
         self.mode = "adaptive"  # or "inline", "thread": for measurements
         self._loop = loop
@@ -37,7 +37,7 @@ class GroupCommit:
         self._scheduled = False
         self._in_flight = False
         self._average_us = 0.0
-        self._work: SimpleQueue[Batch | None] = SimpleQueue()
+        self._work: SimpleQueue[Any] = SimpleQueue()  # None: the end
         self._between: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._serve, name="wal", daemon=True)
         self._thread.start()
@@ -46,7 +46,7 @@ class GroupCommit:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is being synced."""
-        return not (self._in_flight or self._scheduled or self.node.open.runs)
+        return not (self._in_flight or self._scheduled or self.node.busy)
 
     def between_batches(self, job: Callable[[], None]) -> None:
         """Run `job` on the loop at the next moment at which no batch is in flight (rotation, shutdown)."""
@@ -58,8 +58,16 @@ class GroupCommit:
         self._work.put(None)
         self._thread.join()
 
+    def wake(self) -> None:
+        """The node has something to do, whatever is being synced."""
+        self._schedule()
+
+    def guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
+        """Call from outside of the turns; whatever goes wrong ends the server, as it does in them."""
+        return self._guarded(step, *arguments)
+
     def _joined(self) -> None:
-        if not self._in_flight:
+        if not self._in_flight or self.node.clustered:
             self._schedule()
 
     def _schedule(self) -> None:
@@ -71,18 +79,19 @@ class GroupCommit:
     def _turn(self) -> None:
         self._scheduled = False
         if self._in_flight:
+            self._guarded(self.node.beside)
             return
-        batch = self._guarded(self._seal)
-        if batch is None:
+        work = self._guarded(self._seal)
+        if work is None:
             self._go_on()
             return
         self._in_flight = True
-        if self._inline():
-            self._finish(batch, self._persist(batch))
+        if self._inline() and not self.node.is_slow(work):
+            self._finish(work, self._persist(work))
         else:
-            self._work.put(batch)
+            self._work.put(work)
 
-    def _seal(self) -> Batch | None:
+    def _seal(self) -> Any:
         while self._between:
             self._between.pop(0)()
         return self.node.seal()
@@ -92,10 +101,10 @@ class GroupCommit:
             return self._average_us < INLINE_US_MAX
         return self.mode == "inline"
 
-    def _persist(self, batch: Batch) -> Failure | None:
+    def _persist(self, work: Any) -> Failure | None:
         """Whatever goes wrong is returned: on the thread nobody would see it, and clients would wait for ever."""
         try:
-            self.node.persist(batch)
+            self.node.persist(work)
         except (DiskFull, WalFailed) as failure:
             return failure
         except Exception as broken:
@@ -104,25 +113,25 @@ class GroupCommit:
         return None
 
     def _serve(self) -> None:
-        while (batch := self._work.get()) is not None:
-            failure = self._persist(batch)
-            self._loop.call_soon_threadsafe(self._finish, batch, failure)
+        while (work := self._work.get()) is not None:
+            failure = self._persist(work)
+            self._loop.call_soon_threadsafe(self._finish, work, failure)
 
-    def _finish(self, batch: Batch, failure: Failure | None) -> None:
+    def _finish(self, work: Any, failure: Failure | None) -> None:
         self._in_flight = False
-        self._guarded(self._answer, batch, failure)
+        self._guarded(self._answer, work, failure)
         self._go_on()
 
-    def _answer(self, batch: Batch, failure: Failure | None) -> None:
+    def _answer(self, work: Any, failure: Failure | None) -> None:
         if failure is None:
-            self.node.persisted(batch)
+            self.node.persisted(work)
         elif isinstance(failure, Halt):
             raise failure
         else:
-            self.node.rejected(batch, failure)
+            self.node.rejected(work, failure)
 
     def _go_on(self) -> None:
-        if self.node.open.runs or self._between:
+        if self.node.pending or self._between:
             self._schedule()
 
     def _guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from ..storage.errors import DiskFull, WalFailed
-from .node import Node
+from .node import Engine
 
 SYNC_PERIOD_S: Final = 1.0  # appendfsync everysec; also how often a full disk is asked whether it is still full
 SPARE_PERIOD_S: Final = 0.1
@@ -23,7 +23,7 @@ SPARE_PAUSE_S: Final = 0.002  # between pieces of a spare segment: its writes mu
 class LogKeeper:
     """One background job per node. `run` ends only when it is cancelled."""
 
-    def __init__(self, node: Node, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, node: Engine[Any], loop: asyncio.AbstractEventLoop) -> None:
         self._node = node
         self._loop = loop
         self._hurry = threading.Event()

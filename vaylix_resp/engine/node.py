@@ -5,19 +5,22 @@
 Promises: a run is completed only after its batch is durable and committed (with appendfsync always), runs of a batch
 in the order of their entries; a refused or failed batch reaches every owner as an error and changes nothing.
 Plain synchronous code: who calls `persist`, and on which thread, is `group_commit`'s business; only `persist` may run
-elsewhere. Not here: sockets, replies, when to snapshot (`checkpoint`).
+elsewhere. `Node` is a group of one that no peer can reach, on the shortest way; one that may have peers is
+`replication.replica.Replica`, and `Engine` is what both have in common. Not here: sockets, replies, when to snapshot
+(`checkpoint`).
 """
 
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from ..clock import Clock
 from ..errors import EX_IO, INDETERMINATE, MISCONF_FULL, MISCONF_LOG, CommandError, Halt
 from ..limits import BATCH_BODY_BYTES_MAX, BATCH_BYTES_MAX
-from ..raft.core import RaftCore
+from ..raft.single import RaftCore
 from ..raft.types import EntryId
 from ..state.machine import StateMachine
 from ..storage.errors import DiskFull, WalFailed
@@ -26,6 +29,7 @@ from . import entries
 
 Operation = Sequence[bytes]
 
+SLOW_US: Final = 500_000  # of an fsync: writers notice (`replication.stall`)
 TOO_LARGE: Final = (
     f"ERR too much at once: these writes are larger than {BATCH_BODY_BYTES_MAX} bytes together; none of them was made"
 )
@@ -67,11 +71,12 @@ class Run:
 class Batch:
     """Runs that will share one fsync; `size` is that of the body so far, in bytes."""
 
-    __slots__ = ("body", "count", "first", "runs", "seed", "size", "timestamp_ms")
+    __slots__ = ("body", "count", "first", "runs", "seed", "since", "size", "timestamp_ms")
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.size = 0
+        self.since: float | None = None  # when a replica first saw it, monotonic
         self.first = self.count = self.timestamp_ms = self.seed = 0
         self.body = b""
 
@@ -79,10 +84,10 @@ class Batch:
 class FsyncStats:
     """Durations in microseconds."""
 
-    __slots__ = ("count", "last_us", "max_us", "total_us")
+    __slots__ = ("count", "last_us", "max_us", "slow", "total_us")
 
     def __init__(self) -> None:
-        self.count = self.last_us = self.max_us = self.total_us = 0
+        self.count = self.last_us = self.max_us = self.slow = self.total_us = 0
 
     def record(self, us: int) -> None:
         self.count += 1
@@ -90,19 +95,26 @@ class FsyncStats:
         self.total_us += us
         if us > self.max_us:
             self.max_us = us
+        if us > SLOW_US:
+            self.slow += 1
 
 
-class Node:
-    """`wal` is recovered and `machine` stands where the log ends."""
+W = TypeVar("W")
+
+
+class Engine(ABC, Generic[W]):
+    """What owners and the group commit know of a node. W is what goes to the log in one go."""
+
+    clustered = False  # it may have peers: nothing is known to be committed, or newest, without asking them
+    origin = (0, 0)  # node and process, where there are others
+    read_refusal: CommandError | None = None  # what reads of a failed run are answered with; None: what is applied
 
     def __init__(
         self, wal: Wal, machine: StateMachine, clock: Clock, rng: random.Random, *, exit_on_io_error: bool = False
     ) -> None:
-        assert machine.applied == wal.last, (machine.applied, wal.last)
         self.wal = wal
         self.machine = machine
         self.clock = clock
-        self.raft = RaftCore(EntryId(wal.last, wal.term))
         self.open = Batch()
         self.fsync = FsyncStats()
         self.appendfsync = "always"
@@ -116,21 +128,41 @@ class Node:
         self._rng = rng
 
     @property
+    @abstractmethod
     def last_sequence(self) -> int:
-        return self.raft.last
+        """Of the log, committed or not."""
+
+    @property
+    @abstractmethod
+    def committed(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def term(self) -> int: ...
 
     @property
     def applied(self) -> int:
-        return self.raft.applied
+        return self.machine.applied
 
     @property
-    def term(self) -> int:
-        return self.raft.term
+    @abstractmethod
+    def leads(self) -> bool:
+        """Whether the server's own entries (expiry, what is left over) are this node's business."""
 
     @property
     def crowded(self) -> bool:
         """The open batch has all that one fsync should cover; further writers have to wait for the next."""
         return self.open.size >= BATCH_BYTES_MAX
+
+    @property
+    def pending(self) -> bool:
+        """There is something that `seal` could do now."""
+        return bool(self.open.runs)
+
+    @property
+    def busy(self) -> bool:
+        """Somebody waits for an answer."""
+        return bool(self.open.runs)
 
     def join(self, owner: Owner) -> Run:
         """A new run in the open batch. The caller has looked at `refusal`."""
@@ -148,88 +180,35 @@ class Node:
         run.items.append(operation)
         return run
 
-    def seal(self) -> Batch | None:
-        """Close the open batch, give its entries their places and its time; None if there is nothing in it."""
-        batch = self.open
-        if not batch.runs:
-            return None
-        crowded = self.crowded
-        self.open = Batch()
-        too_large = self._shrink(batch) if batch.size > BATCH_BODY_BYTES_MAX else None
-        if crowded:
-            self.on_open()
-        if too_large is not None:
-            self._fail(too_large, CommandError(TOO_LARGE))
-        if self.refusal is not None:  # refused since they joined
-            self._fail(batch, self.refusal)
-            return None
-        if not batch.runs:
-            return None
-        batch.body = b"".join([piece for run in batch.runs for piece in run.payload])
-        batch.count = sum([run.count for run in batch.runs])
-        batch.first = self.raft.propose(batch.count)
-        batch.timestamp_ms = max(self.clock.wall_ms(), self.machine.time_ms)
-        batch.seed = self._rng.getrandbits(64)
-        return batch
+    @abstractmethod
+    def seal(self) -> W | None:
+        """What is to be persisted next; None if there is nothing. Called while nothing is being persisted."""
 
-    def _shrink(self, batch: Batch) -> Batch:
-        """Put the runs for which one batch has no room into the next; those for which none has come back."""
-        too_large, runs = Batch(), batch.runs
-        batch.runs, batch.size = [], 0
-        for run in runs:
-            if run.size > BATCH_BODY_BYTES_MAX:
-                target = too_large
-            elif self.open.runs or batch.size + run.size > BATCH_BODY_BYTES_MAX:
-                target = self.open  # and all behind it: each owner's runs stay in their order
-            else:
-                target = batch
-            target.runs.append(run)
-            target.size += run.size
-            run.batch = target
-        return too_large
+    @abstractmethod
+    def beside(self) -> None:
+        """What can be done while something is being persisted."""
 
-    def persist(self, batch: Batch) -> None:
+    @abstractmethod
+    def persist(self, work: W) -> None:
         """One write, and one fdatasync if replies wait for it. Raises DiskFull or WalFailed. May run on a thread."""
-        self.wal.append(
-            batch.first, batch.count, self.raft.term, batch.timestamp_ms, self.raft.committed, batch.seed, batch.body
-        )
-        if self.appendfsync == "always":
-            self.sync()
+
+    @abstractmethod
+    def persisted(self, work: W) -> None:
+        """`persist` has returned."""
+
+    @abstractmethod
+    def rejected(self, work: W, cause: DiskFull | WalFailed) -> None:
+        """`persist` has raised."""
+
+    def is_slow(self, work: W) -> bool:
+        """Whether persisting this takes so long that the loop must not wait for it, whatever an fsync takes."""
+        return False
 
     def sync(self) -> None:
         """fdatasync, measured. Raises WalFailed, once and for ever."""
         began = self.clock.now()
         self.wal.sync()
         self.fsync.record(int((self.clock.now() - began) * 1e6))
-
-    def persisted(self, batch: Batch) -> None:
-        """The batch is in the log: commit it, apply it, let its owners answer."""
-        raft, machine = self.raft, self.machine
-        committed = raft.persist(EntryId(batch.first + batch.count - 1, raft.term))
-        assert machine.applied == batch.first - 1, (machine.applied, batch.first)
-        for run in batch.runs:
-            # Again for each run: its reads may have moved the world's time to the local clock.
-            machine.begin_batch(batch.timestamp_ms, batch.seed)
-            run.owner.complete(run)
-        batch.runs.clear()  # run and batch refer to each other, and the collector is off
-        assert machine.applied == committed, (machine.applied, committed)
-        raft.apply(committed)
-
-    def rejected(self, batch: Batch, cause: DiskFull | WalFailed) -> None:
-        """`persist` has raised: answer the batch's owners and refuse what comes after."""
-        if isinstance(cause, DiskFull):
-            self.raft.withdraw()
-            self.out_of_space()
-            self._fail(batch, CommandError(MISCONF_FULL))
-            return
-        self.log_failed(str(cause))
-        if cause.definite:
-            self.raft.withdraw()
-            assert self.refusal is not None
-            self._fail(batch, self.refusal)
-        else:
-            self._fail(batch, CommandError(INDETERMINATE))
-        self.halt_if_asked()
 
     def log_failed(self, reason: str) -> None:
         """No write is taken any more; the next start reads back what the disk really has."""
@@ -253,10 +232,131 @@ class Node:
         if self.failure is None:
             self.refusal = None
 
+    def _close(self) -> Batch | None:
+        """Close the open batch; None if there is nothing in it. What is too large, or refused by now, is answered."""
+        batch = self.open
+        if not batch.runs:
+            return None
+        crowded = self.crowded
+        self.open = Batch()
+        too_large = self._shrink(batch) if batch.size > BATCH_BODY_BYTES_MAX else None
+        if crowded:
+            self.on_open()
+        if too_large is not None:
+            self._fail(too_large, CommandError(TOO_LARGE))
+        if self.refusal is not None:  # refused since they joined
+            self._fail(batch, self.refusal)
+            return None
+        if not batch.runs:
+            return None
+        batch.body = b"".join([piece for run in batch.runs for piece in run.payload])
+        batch.count = sum([run.count for run in batch.runs])
+        return batch
+
+    def _shrink(self, batch: Batch) -> Batch:
+        """Put the runs for which one batch has no room into the next; those for which none has come back."""
+        too_large, runs = Batch(), batch.runs
+        batch.runs, batch.size = [], 0
+        for run in runs:
+            if run.size > BATCH_BODY_BYTES_MAX:
+                target = too_large
+            elif self.open.runs or batch.size + run.size > BATCH_BODY_BYTES_MAX:
+                target = self.open  # and all behind it: each owner's runs stay in their order
+            else:
+                target = batch
+            target.runs.append(run)
+            target.size += run.size
+            run.batch = target
+        return too_large
+
+    def _complete(self, batch: Batch, timestamp_ms: int, seed: int) -> None:
+        """The batch is committed, and everything before it applied: let its owners apply it and answer."""
+        machine = self.machine
+        for run in batch.runs:
+            # Again for each run: its reads may have moved the world's time to the local clock.
+            machine.begin_batch(timestamp_ms, seed)
+            run.owner.complete(run)
+        batch.runs.clear()  # run and batch refer to each other, and the collector is off
+
     def _fail(self, batch: Batch, refusal: CommandError) -> None:
         for run in batch.runs:
-            run.owner.fail(run, refusal)
+            run.owner.fail(run, refusal if run.count else self.read_refusal or refusal)
         batch.runs.clear()
+
+
+class Node(Engine[Batch]):
+    """`wal` is recovered and `machine` stands where the log ends."""
+
+    def __init__(
+        self, wal: Wal, machine: StateMachine, clock: Clock, rng: random.Random, *, exit_on_io_error: bool = False
+    ) -> None:
+        assert machine.applied == wal.last, (machine.applied, wal.last)
+        super().__init__(wal, machine, clock, rng, exit_on_io_error=exit_on_io_error)
+        self.raft = RaftCore(EntryId(wal.last, wal.term))
+
+    @property
+    def last_sequence(self) -> int:
+        return self.raft.last
+
+    @property
+    def committed(self) -> int:
+        return self.raft.committed
+
+    @property
+    def applied(self) -> int:
+        return self.raft.applied
+
+    @property
+    def term(self) -> int:
+        return self.raft.term
+
+    @property
+    def leads(self) -> bool:
+        return True
+
+    def seal(self) -> Batch | None:
+        """Close the open batch, give its entries their places and its time; None if there is nothing in it."""
+        batch = self._close()
+        if batch is not None:
+            batch.first = self.raft.propose(batch.count)
+            batch.timestamp_ms = max(self.clock.wall_ms(), self.machine.time_ms)
+            batch.seed = self._rng.getrandbits(64)
+        return batch
+
+    def beside(self) -> None:
+        """Nothing: the next batch gathers."""
+
+    def persist(self, work: Batch) -> None:
+        self.wal.append(
+            work.first, work.count, self.raft.term, work.timestamp_ms, self.raft.committed, work.seed, work.body
+        )
+        if self.appendfsync == "always":
+            self.sync()
+
+    def persisted(self, work: Batch) -> None:
+        """The batch is in the log: commit it, apply it, let its owners answer."""
+        raft, machine = self.raft, self.machine
+        committed = raft.persist(EntryId(work.first + work.count - 1, raft.term))
+        assert machine.applied == work.first - 1, (machine.applied, work.first)
+        self._complete(work, work.timestamp_ms, work.seed)
+        assert machine.applied == committed, (machine.applied, committed)
+        raft.apply(committed)
+
+    def rejected(self, work: Batch, cause: DiskFull | WalFailed) -> None:
+        """Answer the batch's owners and refuse what comes after."""
+        if isinstance(cause, DiskFull):
+            self.raft.withdraw()
+            self.out_of_space()
+            self._fail(work, CommandError(MISCONF_FULL))
+            return
+        self.log_failed(str(cause))
+        if cause.definite:
+            self.raft.withdraw()
+            assert self.refusal is not None
+            self._fail(work, self.refusal)
+        else:
+            self._fail(work, CommandError(INDETERMINATE))
+        self.halt_if_asked()
 
 
 def _nobody() -> None:

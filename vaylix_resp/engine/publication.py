@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from ..commands.operations import publish, stage, unstage
@@ -30,13 +30,36 @@ MODES: Final = ("merge", "replace")
 BUSY: Final = "BUSY another restore is under way; try again when it has ended"
 
 
+def name_of(origin: tuple[int, int], random: bytes) -> bytes:
+    """Of a publication. `origin`: the node that makes it, and its process; (0, 0) where there is one node only."""
+    return b"%016x-%016x-%b" % (*origin, random)
+
+
+def abandoned(staged: Iterable[bytes], origin: tuple[int, int], members: Collection[int] | None) -> list[bytes]:
+    """What nobody will publish, as far as it is this node's business: of earlier processes of it.
+
+    `members`: of the cluster that this node leads; then also what was left by nodes that are none any more.
+    """
+    node, boot = origin
+    mine, alive = name_of((node, 0), b"")[:17], name_of((node, boot), b"")
+    gone = [name for name in staged if name.startswith(mine) and not name.startswith(alive)]
+    if members is not None:
+        present = {name_of((member, 0), b"")[:17] for member in members}
+        gone += [name for name in staged if not name.startswith(mine) and name[:17] not in present]
+    return gone
+
+
 class Publications:
-    """One per server. `leftovers`: what recovery found staged; nobody will publish it."""
+    """One per server. `leftovers`: what recovery found staged; nobody will publish it.
+
+    `abandoned`: where others may be at work, what is left is looked for now and then.
+    """
 
     def __init__(self, propose: Propose, new_id: Callable[[], bytes], leftovers: Iterable[bytes] = ()) -> None:
         self._propose = propose
         self._new_id = new_id
         self._current: Publication | None = None
+        self.abandoned: Callable[[], Iterable[bytes]] = tuple
         self._leftovers = deque(leftovers)
         self._tidying = False
 
@@ -53,6 +76,8 @@ class Publications:
 
     def tidy(self) -> None:
         """Throw away what is left, one at a time. Called now and then, as the log may refuse it for a while."""
+        if not self._leftovers:
+            self._leftovers.extend(self.abandoned())
         if self._leftovers and not self._tidying:
             self._tidying = True
             self._propose(unstage(self._leftovers[0])).listen(self._tidied)

@@ -22,7 +22,7 @@ from ..storage.disk import Disk, RealDisk, join
 from ..storage.errors import Corrupt, StorageError
 from ..storage.manifest import NAME as MANIFEST
 from ..storage.manifest import Manifest, SnapshotInfo, read_manifest
-from ..storage.recovery import read_batches
+from ..storage.sealed_log import read_batches
 from ..storage.sealing import Keys
 from ..storage.snapshot import DIRECTORY, SnapshotReader, SnapshotWriter, temporary_path
 from .boot import load_snapshot, new_machine, replay

@@ -58,7 +58,8 @@ def digest_hex(machine: StateMachine) -> str:
 
 def parts_input(world: World) -> bytes:
     """What a digest covers of what is no key; nothing of a new world."""
-    return world.accounts.digest_input() + world.maintenance.digest_input() + world.audit_heads.digest_input()
+    parts = world.accounts, world.maintenance, world.audit_heads, world.nodes
+    return b"".join([part.digest_input() for part in parts])
 
 
 def _staged(world: World) -> bytes:

@@ -18,7 +18,8 @@ STAGED, STAGED_EXPIRES, STAGED_FLAGS = 5, 6, 7  # the same of keys that are put 
 ACCOUNTS = 8  # users and roles; absent until one of them has been changed
 MAINTENANCE = 9  # absent while it is off
 AUDIT_HEADS = 10  # absent until one has been committed
-# What is no key, by its name in logical backups.
+NODES = 11  # absent on a node that has never been in a cluster
+# What is no key, by its name in logical backups. Not the nodes: what is restored is not a member of their cluster.
 PARTS: Final = {ACCOUNTS: "accounts", MAINTENANCE: "maintenance", AUDIT_HEADS: "audit_heads"}
 CHUNK_KEYS: Final = 1000
 CHUNK_BYTES: Final = 4 << 20  # values in a chunk; a single larger value makes a chunk of its own
@@ -28,6 +29,8 @@ def dump(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
     """(kind, object) in the order in which they have to be loaded. The machine must not change meanwhile."""
     world = machine.world
     yield META, [machine.applied, machine.time_ms, world.top_version, world.deleted_version, len(world.databases)]
+    if world.nodes.cluster_id:
+        yield NODES, world.nodes.dump()
     yield from dump_parts(machine)
     for number, db in enumerate(world.databases):
         yield from _database(db, (ITEMS, EXPIRES, FLAGS), [number])
@@ -115,6 +118,9 @@ def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
         return
     if kind == AUDIT_HEADS:
         world.audit_heads.load(obj)
+        return
+    if kind == NODES:
+        world.nodes.load(obj)
         return
     number, *staged, keys, values = obj
     if kind in (STAGED, STAGED_EXPIRES, STAGED_FLAGS):

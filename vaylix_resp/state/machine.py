@@ -15,6 +15,7 @@ from .accounts import Accounts
 from .audit_heads import AuditHeads
 from .keyspace import Database
 from .maintenance import Maintenance
+from .nodes import Nodes
 from .scan_order import Rng, ScanOrder, Unindexed
 from .staging import Staging
 from .values import VERSION_BYTES
@@ -44,6 +45,7 @@ class World:
         "hits",
         "maintenance",
         "misses",
+        "nodes",
         "now_ms",
         "on_bug",
         "rng",
@@ -62,6 +64,7 @@ class World:
     def __init__(self, databases: int, handlers: Mapping[bytes, Handler], rng: Rng, accounts: Accounts) -> None:
         self.accounts = accounts  # users and roles
         self.maintenance = Maintenance()
+        self.nodes = Nodes()  # of the cluster
         self.audit_heads = AuditHeads()
         self.handlers = handlers  # by operation name; for operations that contain others
         self.databases = [Database() for _ in range(databases)]
@@ -199,6 +202,19 @@ class StateMachine:
             world.databases.append(Database())
             world.views.append(ReadView(world, number))
             world.transactions.append(WriteTx(world, number))
+
+    def replace_databases(self, databases: list[Database]) -> None:
+        """Have these in the place of all there are; views and transactions stay, and look at them."""
+        world = self.world
+        for of_each in (world.views, world.transactions):
+            del of_each[len(databases) :]
+        world.databases[:] = databases
+        for number, db in enumerate(databases):
+            if number < len(world.views):
+                world.views[number].db = world.transactions[number].db = db
+            else:
+                world.views.append(ReadView(world, number))
+                world.transactions.append(WriteTx(world, number))
 
     def seek(self, sequence: int, timestamp_ms: int) -> None:
         """Continue behind a snapshot: the state of entry `sequence` has been loaded."""

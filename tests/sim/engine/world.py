@@ -23,8 +23,8 @@ from vaylix_resp.errors import CommandError
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.machine import StateMachine
 from vaylix_resp.storage.errors import DiskFull, StorageError, WalFailed
+from vaylix_resp.storage.log_files import WalConfig
 from vaylix_resp.storage.store import Store
-from vaylix_resp.storage.wal import WalConfig
 
 ROOT = "data"
 STORE_ID = bytes(range(50, 66))

@@ -13,7 +13,7 @@ from vaylix_resp.engine.node import TOO_LARGE, Run
 from vaylix_resp.errors import EX_IO, CommandError, Halt
 from vaylix_resp.limits import BATCH_BYTES_MAX
 from vaylix_resp.resp.reply import OK
-from vaylix_resp.storage.recovery import read_batches
+from vaylix_resp.storage.sealed_log import read_batches
 
 
 def test_runs_are_completed_in_the_order_in_which_they_joined() -> None:

@@ -24,6 +24,8 @@ from vaylix_resp.engine.publication import (
     Publication,
     Publications,
     Row,
+    abandoned,
+    name_of,
 )
 from vaylix_resp.errors import CommandError
 
@@ -355,3 +357,36 @@ def test_an_entry_of_the_largest_size_is_as_large_as_it_says() -> None:
     """What a reader of the log or of the network meets; the words of a row cost a little more than its bytes."""
     entry = stage(b"x" * 16, 0, [(b"k" * 100, b"v" * 400, 1_800_000_000_000, 7)] * ENTRY_ROWS_MAX)
     assert len(entries.encode([entry])) < 2 * ENTRY_BYTES_MAX
+
+
+ME, OTHER, GONE = 0x11, 0x22, 0x33
+STAGED = [name_of((node, boot), b"x") for node in (ME, OTHER, GONE) for boot in (1, 2)] + [b"0123456789abcdef"]
+
+
+@pytest.mark.parametrize(
+    "members, found",
+    [
+        (None, [name_of((ME, 1), b"x")]),  # of our own earlier process; the rest is the leader's business
+        ([ME, OTHER, GONE], [name_of((ME, 1), b"x"), b"0123456789abcdef"]),  # of the time before it was a cluster
+        ([ME, OTHER], [name_of((ME, 1), b"x"), name_of((GONE, 1), b"x"), name_of((GONE, 2), b"x"), b"0123456789abcdef"]),
+    ],
+)
+def test_what_nobody_will_publish(members: list[int] | None, found: list[bytes]) -> None:
+    assert sorted(abandoned(STAGED, (ME, 2), members)) == sorted(found)
+    assert abandoned([name_of((0, 0), b"x")], (0, 0), None) == [], "of the only process of the only node"
+
+
+async def test_what_is_abandoned_is_found_while_the_server_runs() -> None:
+    desk = Desk(leftovers=False)
+    begun = desk.publications.begin()
+    await desk.drive(begun.stage(0, rows(3)))  # and nobody publishes it
+    staged = desk.lab.machine.world.staged
+    desk.lab.commit()
+    assert list(staged) == [begun.name]
+    desk.publications.abandoned = lambda: list(staged)
+    desk.publications.tidy()
+    desk.lab.commit()
+    assert not staged
+    proposed = len(desk.proposed)
+    desk.publications.tidy()
+    assert len(desk.proposed) == proposed, "once"

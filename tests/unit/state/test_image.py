@@ -57,6 +57,7 @@ SCRIPTS = {
     "refused": ["SET a text", "INCR a"],
     "maintenance": ["SET a 1", "@maintenance on disk"],
     "no maintenance": ["@maintenance on disk", "@maintenance off"],
+    "nodes": ["SET a 1", "@members 0123456789abcdef 2 17 n1 h1 7001 1 9 n2 h2 7002 0 5 6"],
 }
 
 

@@ -25,7 +25,7 @@ from ...security import audit
 from ...security.audit import CURRENT, START, FileName, Head, Line, Scan
 from ...storage.disk import Disk, File, join
 from ...storage.errors import IoFailed, StorageError, Unreadable
-from ...storage.recovery import QUARANTINE
+from ...storage.listing import QUARANTINE
 from .files import DIRECTORY, AuditFiles, Fields, last_record
 
 ADVICE: Final = (

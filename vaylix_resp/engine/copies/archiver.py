@@ -80,15 +80,15 @@ def expand(command: str, path: str, name: str) -> str:
 
 
 class Archiver:
-    """One per server. `keyring` gives its id and the content of keyring.json, None for a store in the clear;
-    `rotate` seals the log's active segment."""
+    """One per server. `rotate` seals the log's active segment; `committed` is the sequence up to which nothing can be
+    cut any more; `keyring` gives its id and the content of keyring.json, None for a store in the clear."""
 
     def __init__(
         self, store: Store, clock: Clock, settings: Settings, rotate: Callable[[], Awaitable[object]],
-        keyring: Callable[[], tuple[str, bytes] | None] = lambda: None,
+        committed: Callable[[], int], keyring: Callable[[], tuple[str, bytes] | None] = lambda: None,
     ) -> None:  # fmt: skip
         self._store, self._clock, self._settings = store, clock, settings
-        self._rotate, self._keyring = rotate, keyring
+        self._rotate, self._committed, self._keyring = rotate, committed, keyring
         self._directory = join(store.root, DIRECTORY)
         self.archived_count = self.failed_count = 0
         self.last_ok_time = self.last_failed_time = 0
@@ -116,10 +116,10 @@ class Archiver:
         """What has not gone yet, in order."""
         if not self.enabled:
             return []
-        store = self._store
+        store, committed = self._store, self._committed()
         segments = [
             Item(Kind.SEGMENT, os.path.basename(one.path), one.path, one.first, one.last, one.size)
-            for one in sealed_behind(store.wal.segments(), self._account().segments_to)
+            for one in sealed_behind(store.wal.segments(), self._account().segments_to, committed)
         ]
         snapshots = [
             Item(Kind.SNAPSHOT, info.file, snapshot_path(store.root, info.sequence), 0, info.sequence, info.bytes)

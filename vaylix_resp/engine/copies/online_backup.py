@@ -27,15 +27,15 @@ from ...config import Settings
 from ...errors import CommandError, Refused, told
 from ...observability.logs import get_log
 from ...resp.reply import OK, Reply
+from ...storage.active import Segment
 from ...storage.copies.backup_sidecar import BackupRefused, check_place
 from ...storage.copies.data_copy import DataCopy, InUse, Note, missing_behind, sealed_behind
 from ...storage.disk import join
 from ...storage.manifest import CleanStop, SnapshotInfo
 from ...storage.snapshot import snapshot_path
 from ...storage.store import Store
-from ...storage.wal import Segment
 from ..checkpoint import Checkpoint
-from ..node import Node
+from ..node import Engine
 
 log = get_log("backup")
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class OnlineBackup:
     """One per server. `export_keyring` gives the content of keyring.json, None for a store in the clear."""
 
     def __init__(
-        self, store: Store, node: Node, checkpoint: Checkpoint, clock: Clock, settings: Settings,
+        self, store: Store, node: Engine[Any], checkpoint: Checkpoint, clock: Clock, settings: Settings,
         export_keyring: Callable[[], bytes | None] = lambda: None,
     ) -> None:  # fmt: skip
         self._store, self._node, self._checkpoint = store, node, checkpoint
@@ -279,9 +279,8 @@ class OnlineBackup:
         self._pin_segments(copy)
 
     def _pin_segments(self, copy: DataCopy, up_to: int | None = None) -> None:
-        for segment in sealed_behind(self._store.wal.segments(), self._linked_to()):
-            if up_to is not None and segment.last > up_to:
-                break
+        committed = self._node.applied if up_to is None else up_to
+        for segment in sealed_behind(self._store.wal.segments(), self._linked_to(), committed):
             copy.add_segment(segment)
             self._linked.append(segment)
         self._needed = self._linked_to() + 1
@@ -294,7 +293,8 @@ class OnlineBackup:
         if gap is not None:
             raise BackupFailed(f"no segment with sequence {gap} could be linked; ABORT this backup and START another")
         end_time = max(self._clock.wall_ms() // 1000, self.start_time)
-        manifest = replace(self._store.manifest, snapshots=(self._base,), clean_stop=end)
+        # Whoever is started on the copy is no member of the cluster: it lacks what this node has promised since.
+        manifest = replace(self._store.manifest, snapshots=(self._base,), clean_stop=end).on_its_own()
         copy.seal(manifest, self._export_keyring(), Note(self.start_time, end_time, end.sequence))
         self.end_time = end_time
 

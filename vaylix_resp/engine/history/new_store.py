@@ -16,18 +16,18 @@ from ...errors import EX_USAGE, Refused
 from ...state import image
 from ...state.digest import digest_hex
 from ...state.machine import StateMachine
+from ...storage.active import create_active
 from ...storage.batch import GENESIS_TAG
 from ...storage.disk import Disk, join
 from ...storage.errors import Corrupt, IoFailed
 from ...storage.history import DataDirectory, History
+from ...storage.listing import DIRECTORY as WAL
 from ...storage.manifest import Manifest, write_manifest
-from ...storage.recovery import DIRECTORY as WAL
 from ...storage.sealing import Keys
 from ...storage.segment import FIRST_SEGMENT_BYTES, Chain
 from ...storage.snapshot import DIRECTORY as SNAPSHOTS
 from ...storage.snapshot import SnapshotWriter, snapshot_path, temporary_path
 from ...storage.store import DIRECTORIES
-from ...storage.wal import create_active
 from ..boot import load_snapshot, new_machine
 
 Say = Callable[[int, int], None]  # done, total; in keys

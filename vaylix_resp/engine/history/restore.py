@@ -1,8 +1,8 @@
 """The state at a point in the past: the nearest snapshot before it, then the log up to it; and that as a new directory.
 
 Promises: the same `apply` over the same entries as live traffic, so the state is the one that was; the source is only
-read. A new directory gets an id and a key of its own and its manifest last, and what has been written is read back
-and compared before anybody is told that it is there.
+read. It is no member of the cluster that it came from. A new directory gets an id and a key of its own and its manifest
+last, and what has been written is read back and compared before anybody is told that it is there.
 Not here: finding and checking the files (`storage.history`).
 """
 
@@ -18,7 +18,7 @@ from ...errors import EX_USAGE, Refused
 from ...state.machine import StateMachine
 from ...storage.batch import Batch
 from ...storage.history import TRIES, History, Range, Vanished
-from ...storage.recovery import NEVER
+from ...storage.listing import NEVER
 from .. import entries
 from ..boot import TooFewDatabases, load_snapshot, new_machine, replay
 
@@ -102,7 +102,8 @@ def _rebuild(
         term = base.term
     began = machine.applied
     total = end - began if point.sequence is not None else 0
-    for batch in history.batches(base, end if last is None else min(end, last)):
+    # Whoever gives `last` knows it to be committed; of a member's log, the files alone may know less.
+    for batch in history.batches(base, end if last is None else min(end, last), last or 0):
         if batch.timestamp_ms > end_ms:
             break
         replay(machine, _cut(batch, end), DATABASES_MAX)
@@ -111,6 +112,7 @@ def _rebuild(
             say(machine.applied - began, total)
     if point.sequence is not None and machine.applied != point.sequence:
         raise OutOfRange(f"{history.root}: the log ends at sequence {machine.applied}, {point} was asked for")
+    machine.world.nodes.forget()
     return Rebuilt(machine, term)
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ...storage.active import Segment
 from ...storage.manifest import SnapshotInfo
-from ...storage.wal import Segment
 
 
 @dataclass(frozen=True, slots=True)

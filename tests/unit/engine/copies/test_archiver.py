@@ -64,9 +64,13 @@ class Recorder(Archiver):
             await bench.checkpoint.seal_log()
 
         bench.settings.archive_command = bench.settings.archive_command or "cp %p %f"
-        super().__init__(lab.store, lab.clock, bench.settings, rotate, keyring)
+        self.committed: int | None = None  # the test says so; None: all that is applied
+        super().__init__(lab.store, lab.clock, bench.settings, rotate, self._know_committed, keyring)
         bench.checkpoint.needed_from.append(self.needed_from)
         self.disk = lab.disk
+
+    def _know_committed(self) -> int:
+        return self._store.wal.last if self.committed is None else self.committed
 
     async def _run(self, command: str, item: Item, path: str) -> str:
         problem = self.refuse(item)
@@ -424,8 +428,9 @@ class Yard:
             bench.settings.archive_command = self.command
             lab = bench.lab
             archive = Archiver(
-                lab.store, lab.clock, bench.settings, bench.checkpoint.seal_log, lambda: (KEYRING, b"wrapped")
-            )
+                lab.store, lab.clock, bench.settings, bench.checkpoint.rotate_log, lambda: lab.node.applied,
+                lambda: (KEYRING, b"wrapped"),
+            )  # fmt: skip
             bench.checkpoint.needed_from.append(archive.needed_from)
             await scenario(bench, archive)
 
@@ -468,7 +473,9 @@ def test_the_example_of_the_configuration_takes_a_file_twice_and_no_other_in_its
         for change in (b"", b"x"):
             (tmp_path / "my data" / "archive" / "state.json").unlink()
             next(yard.target.glob("0*.wal")).open("ab").write(change)
-            again = Archiver(bench.lab.store, bench.lab.clock, bench.settings, archive._rotate, archive._keyring)
+            again = Archiver(
+                bench.lab.store, bench.lab.clock, bench.settings, archive._rotate, archive._committed, archive._keyring
+            )
             await again._turn()
             assert bool(again.failed_count) == bool(change), again.last_error
 

@@ -15,6 +15,7 @@ from tests.unit.engine.lab import ROOT, START_MS, Lab, op
 from vaylix_resp.commands.points import Point
 from vaylix_resp.engine import entries
 from vaylix_resp.engine.boot import new_machine
+from vaylix_resp.engine.copies.backup_state import load, save
 from vaylix_resp.engine.history.new_store import create_store, prove, reserve
 from vaylix_resp.engine.history.restore import OutOfRange, rebuild
 from vaylix_resp.engine.snapshot_child import make_snapshot
@@ -23,6 +24,7 @@ from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.machine import StateMachine
 from vaylix_resp.storage.errors import Corrupt
 from vaylix_resp.storage.history import DataDirectory, History
+from vaylix_resp.storage.sealing import CLEAR
 
 KEYS = "a b c d".split()
 EXAMPLES = int(os.environ.get("VAYLIX_RESTORE_EXAMPLES", "25"))
@@ -240,3 +242,18 @@ def test_a_target_with_anything_in_it() -> None:
     reserve(disk, "new")
     with pytest.raises(Refused, match="new: holds snapshots already; to continue: name a new or an empty directory"):
         reserve(disk, "new")
+
+
+def test_what_is_rebuilt_from_a_member_is_no_member() -> None:
+    """Its state names the cluster; a directory or a backup made of it must not come back as that node."""
+    lab = Lab()
+    lab.write("SET k v", "@members 0123456789abcdef 1 17 n1 h1 7001 1 5")
+    assert lab.machine.world.nodes.members
+    rebuilt = rebuild(history_of(lab), Point(sequence=lab.node.applied), START_MS)
+    assert rebuilt.machine.world.nodes.cluster_id == b"" and not rebuilt.machine.world.nodes.members
+    reserve(lab.disk, "target")
+    create_store(lab.disk, "target", rebuilt.machine, rebuilt.term, lab.store.keys, store_id=bytes(16), now_ms=START_MS)
+    prove(lab.disk, "target", lab.store.keys, rebuilt.machine)
+    save(lab.disk, "./b.vxb.tmp", "b", rebuilt.machine, term=rebuilt.term, store_id="ab" * 16, keys=CLEAR)
+    loaded = load(lab.disk, "./b.vxb", lambda: CLEAR, lambda: None).machine
+    assert digest_hex(loaded) == digest_hex(rebuilt.machine) and not loaded.world.nodes.members

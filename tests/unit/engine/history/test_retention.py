@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaylix_resp.engine.history.retention import Plan, Wanted, plan
+from vaylix_resp.storage.active import Segment
 from vaylix_resp.storage.manifest import SnapshotInfo
-from vaylix_resp.storage.wal import Segment
 
 CREATED, NOW = 1000, 100_000
 

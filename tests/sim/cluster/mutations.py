@@ -1,0 +1,376 @@
+"""Deliberate mistakes of driver, core, log and storage, each of which the simulated cluster has to find.
+
+Those of the core that `tests.sim.raft.mutations` has are taken from there: here they have to show with the driver and the
+log around them. Each comes with the faults without which it cannot show; the rest is drawn from the seed.
+Not here: mistakes that only cost time or room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from random import Random
+from typing import Any
+
+from tests.sim.cluster.checks import Checks
+from tests.sim.cluster.clients import History, SimClient
+from tests.sim.cluster.linear import Call
+from tests.sim.cluster.play import limits_of, settle
+from tests.sim.cluster.world import Faults, World
+from tests.sim.raft.mutations import MUTATIONS as CORE
+from tests.sim.raft.mutations import replaced
+from vaylix_resp.engine.replication import submission
+from vaylix_resp.engine.replication.applier import Applier
+from vaylix_resp.engine.replication.inbox import Inbox, Take
+from vaylix_resp.engine.replication.outbox import Outbox, Own, State, Verdict
+from vaylix_resp.engine.replication.replica import Replica
+from vaylix_resp.engine.replication.submission import Submission
+from vaylix_resp.errors import Halt, Refused
+from vaylix_resp.raft import local, log
+from vaylix_resp.state import succession
+from vaylix_resp.storage.store import Store
+from vaylix_resp.storage.wal import Wal
+
+Mutation = Callable[[ExitStack], None]
+MUTATIONS: dict[str, tuple[Mutation, Faults]] = {}
+TROUBLE_S = 20.0
+CATCHES = (AssertionError, Halt, Refused, LookupError, ValueError, TypeError)
+
+STORMY = Faults(drop=0.1, delay=0.2, partition=0.8, crash=0.3, transfer=0.3)
+POWER = Faults(drop=0.05, partition=0.4, crash=0.5, cut=0.3, transfer=0.2)
+SLOW = Faults(drop=0.05, partition=0.4, crash=0.8, cut=0.3, transfer=0.5, slow_disk=0.2)
+PRUNED = Faults(drop=0.05, partition=0.6, crash=0.3, transfer=0.2, snapshot=0.8)
+FULL = Faults(drop=0.05, partition=0.3, crash=0.4, transfer=0.2, disk_full=0.6)
+MEMBERS = Faults(drop=0.05, delay=0.1, partition=0.5, crash=0.3, transfer=0.4, members=0.8)
+
+
+def mutation(faults: Faults) -> Callable[[Mutation], Mutation]:
+    def noted(function: Mutation) -> Mutation:
+        MUTATIONS[function.__name__.replace("_", " ")] = function, faults
+        return function
+
+    return noted
+
+
+for _name, _faults in {
+    "votes twice": STORMY,
+    "votes for a log that lacks something": STORMY,
+    "sends before term and vote are durable": SLOW,
+    "forgets the vote with a restart": POWER,
+    "acknowledges before the fsync": SLOW,
+    "cuts what is committed": STORMY,
+    "counts itself before its fsync": SLOW,
+    "commits by half of the voters": MEMBERS,
+    "applies before commit": STORMY,
+    "applies before it is durable here": SLOW,
+    "reads without asking a quorum": STORMY,
+    "a follower reads at its own commit index": STORMY,
+    "takes two changes of the membership at once": MEMBERS,
+}.items():
+    MUTATIONS[_name] = CORE[_name][0], _faults
+
+
+# --- the log on disk ------------------------------------------------------------------------------------------------
+
+
+@mutation(POWER)
+def skips_the_fsync(stack: ExitStack) -> None:
+    def sync(self: Wal) -> None:
+        if self._synced < self._offset:
+            self._durable, self._synced = self._chain.last, self._offset
+
+    replaced(stack, Wal, "sync", sync)
+
+
+@mutation(POWER)
+def loses_the_hard_state(stack: ExitStack) -> None:
+    """Terms come back with the batches, but the vote does not."""
+    replaced(stack, Wal, "_news", lambda self, wanted: None)
+
+
+@mutation(POWER)
+def writes_batches_without_the_vote_that_came_with_them(stack: ExitStack) -> None:
+    def save(self: Wal, hard_state: Any, entries: Any, committed: int) -> None:
+        old(self, None if entries and self.hard_state is not None else hard_state, entries, committed)
+
+    old = replaced(stack, Wal, "save", save)
+
+
+@mutation(STORMY)
+def forgets_to_cut_the_log_on_disk(stack: ExitStack) -> None:
+    def persist(self: Replica, work: Any) -> None:
+        old(self, work._replace(truncate_after=None))
+
+    old = replaced(stack, Replica, "persist", persist)
+
+
+@mutation(FULL)
+def takes_a_failed_write_for_done(stack: ExitStack) -> None:
+    """A full disk: the work is forgotten instead of kept for when there is room."""
+
+    def rejected(self: Replica, work: Any, cause: Any) -> None:
+        old(self, work, cause)
+        if self._next is not None and self._next is work:
+            self._next = None
+            self.core.persisted(work.number)
+
+    old = replaced(stack, Replica, "rejected", rejected)
+
+
+@mutation(PRUNED)
+def installs_a_snapshot_but_keeps_its_state(stack: ExitStack) -> None:
+    def succeed(self: Applier, successor: Any, term: int) -> None:
+        machine = self._machine
+        machine.seek(successor.applied, successor.time_ms)
+
+    replaced(stack, Applier, "succeed", succeed)
+
+
+@mutation(PRUNED)
+def takes_over_all_but_the_versions(stack: ExitStack) -> None:
+    def take_over(machine: Any, other: Any) -> None:
+        world = machine.world
+        versions = world.top_version, world.deleted_version
+        old(machine, other)
+        world.top_version, world.deleted_version = versions
+
+    old = succession.take_over
+    from vaylix_resp.engine.replication import applier
+
+    replaced(stack, applier, "take_over", take_over)
+
+
+@mutation(PRUNED)
+def installs_without_the_term_of_the_snapshot(stack: ExitStack) -> None:
+    """The new log begins with what the old one had: the manifest names the snapshot, the log does not begin there."""
+
+    def install(self: Store, received: Any, hard_state: Any = None) -> None:
+        old(self, received, None)
+
+    old = replaced(stack, Store, "install", install)
+
+
+# --- the driver -----------------------------------------------------------------------------------------------------
+
+
+class Answered:
+    """Stands in for a client that has been told already."""
+
+    def __init__(self, client: SimClient) -> None:
+        self._client = client
+        call = Call(client.name, client.began, client.world.now, client.kind, client.words, "OK")
+        client.history.calls.setdefault(client.key, []).append(call)
+
+    def complete(self, run: Any) -> None:
+        assert self._client.asked is not None and self._client.asked.replica is not None
+        self._client.asked.replica.machine.apply_all(run.items)
+        self._client._next(None)
+
+    def fail(self, run: Any, refusal: Any) -> None:
+        self._client._next(None)
+
+
+@mutation(STORMY)
+def answers_when_it_proposes(stack: ExitStack) -> None:
+    def proposed(self: Outbox, own: Own, term: int, index: int) -> None:
+        old(self, own, term, index)
+        for run in own.batch.runs:
+            if isinstance(run.owner, SimClient) and run.owner.kind in ("set", "pset"):
+                run.owner = Answered(run.owner)
+
+    old = replaced(stack, Outbox, "proposed", proposed)
+
+
+@mutation(STORMY)
+def reads_at_once(stack: ExitStack) -> None:
+    """Batches of reads are answered without asking anybody."""
+
+    def unasked(self: Outbox) -> list[Own]:
+        for own in self:
+            if not own.writes:
+                own.state, own.place = State.CONFIRMED, 0
+        return []
+
+    replaced(stack, Outbox, "unasked", unasked)
+
+
+@mutation(STORMY)
+def reads_before_it_has_applied_enough(stack: ExitStack) -> None:
+    def reads_due(self: Outbox, applied: int) -> Any:
+        return old(self, 1 << 60)
+
+    old = replaced(stack, Outbox, "reads_due", reads_due)
+
+
+@mutation(STORMY)
+def submits_again_without_proof(stack: ExitStack) -> None:
+    """A follower that has another leader sends what it has forwarded to the last one to this one as well."""
+
+    def hasty(self: Replica, status: Any) -> None:
+        old(self, status)
+        self.outbox.term_applies(self.status.term)
+
+    old = replaced(stack, Replica, "_follow", hasty)
+
+
+@mutation(STORMY)
+def forwards_again_under_a_new_number(stack: ExitStack) -> None:
+    def resend(self: Submission) -> None:
+        if self.status.leader and not self.leads:
+            outbox = self.outbox
+            for number, own in outbox.unanswered(self.status.term):
+                if own is not None and own.in_flight and own.batch.count:
+                    outbox._number += 1
+                    self._send_forward(self.status.term, outbox._number, own)
+                self._send_forward(self.status.term, number, own)
+
+    replaced(stack, Submission, "_resend", resend)
+
+
+@mutation(STORMY)
+def takes_a_forward_twice(stack: ExitStack) -> None:
+    def take(self: Inbox, term: int, origin: int, boot: int, number: int) -> Take:
+        found: Take = old(self, term, origin, boot, number)
+        return Take.TAKE if found is Take.DUPLICATE else found
+
+    old = replaced(stack, Inbox, "take", take)
+
+
+@mutation(STORMY)
+def takes_a_forward_of_another_term(stack: ExitStack) -> None:
+    def take(self: Inbox, term: int, origin: int, boot: int, number: int) -> Take:
+        found: Take = old(self, self.term, origin, boot, number)
+        return found
+
+    old = replaced(stack, Inbox, "take", take)
+
+
+@mutation(STORMY)
+def takes_forwards_with_a_gap(stack: ExitStack) -> None:
+    def take(self: Inbox, term: int, origin: int, boot: int, number: int) -> Take:
+        found: Take = old(self, term, origin, boot, number)
+        if found is Take.GAP:
+            self._taken[origin, boot] = number
+            return Take.TAKE
+        return found
+
+    old = replaced(stack, Inbox, "take", take)
+
+
+@mutation(STORMY)
+def forgets_whose_it_was(stack: ExitStack) -> None:
+    """A leader proposes again what others had forwarded to it in a term that is over."""
+    replaced(stack, Replica, "_only_ours", lambda self, own, term: True)
+
+
+@mutation(STORMY)
+def a_timeout_is_a_no(stack: ExitStack) -> None:
+    """A write of which nothing is known is answered as if it had not been made."""
+
+    def sure(self: Outbox) -> Any:
+        own, _ = old(self)
+        return own, Verdict.REFUSED
+
+    old = replaced(stack, Outbox, "give_up", sure)
+
+
+@mutation(STORMY)
+def ignores_that_it_is_lost_for_good(stack: ExitStack) -> None:
+    """What an overwritten term had in flight stays there: until the timeout, nobody gets on."""
+    replaced(stack, Outbox, "term_applies", lambda self, term: None)
+
+
+@mutation(STORMY)
+def answers_batches_in_the_wrong_order(stack: ExitStack) -> None:
+    def up_to(self: Outbox, last: Own) -> Any:
+        answers = old(self, last)
+        return [*answers[:-2], answers[-1], answers[-2]] if len(answers) > 1 else answers
+
+    old = replaced(stack, Outbox, "_up_to", up_to)
+
+
+@mutation(STORMY)
+def stamps_with_its_own_clock(stack: ExitStack) -> None:
+    """Time may fall along the log."""
+
+    def propose_body(self: Submission, kind: Any, count: int, body: bytes) -> Any:
+        return self.core.propose(kind, count, self.clock.wall_ms(), self._rng.getrandbits(64), body)
+
+    replaced(stack, Submission, "_propose_body", propose_body)
+
+
+@mutation(MEMBERS)
+def forgets_a_change_when_it_is_cut(stack: ExitStack) -> None:
+    """The other way round: a change that has been cut still waits to be applied."""
+
+    def cut(self: log.RaftLog, after: Any) -> Any:
+        members = self.members
+        dropped = old(self, after)
+        self.members = members
+        return dropped
+
+    old = replaced(stack, log.RaftLog, "cut", cut)
+
+
+@mutation(MEMBERS)
+def does_not_tell_the_core_of_new_members(stack: ExitStack) -> None:
+    def follow(self: local.Local, membership: Any) -> None:
+        known = getattr(self, "_known", None)
+        old(self, membership if known is None else known)
+
+    old = replaced(stack, local.Local, "follow_membership", follow)
+
+    def new_members(self: Submission, index: int) -> None:
+        self.core.apply_members(index, self.core.membership)
+
+    replaced(stack, submission.Submission, "_new_members", new_members)
+
+
+# --- the hunt -------------------------------------------------------------------------------------------------------
+
+
+def story(seed: int, faults: Faults, seconds: float = TROUBLE_S) -> None:
+    """Short, on disks, with certain faults; the rest is small and busy."""
+    random = Random(seed)
+    limits = limits_of(random)
+    world = World(random.getrandbits(32), random.choice((3, 3, 5)), faults, True, *limits)
+    history = History()
+    checks = Checks(world, history)
+    try:
+        for number in range(5):
+            SimClient(world, f"c{number}", history, keys=1)
+        world.begin()
+        world.run_until(seconds)
+        settle(world, history)
+        checks.end()
+    finally:
+        world.close()
+
+
+def caught_by(name: str, seed: int) -> str | None:
+    """What a story with this mistake says; None: nothing is noticed."""
+    mistake, faults = MUTATIONS[name]
+    with ExitStack() as stack:
+        mistake(stack)
+        try:
+            story(seed, faults)
+        except CATCHES as problem:
+            return f"{type(problem).__name__}: {problem}"
+    return None
+
+
+def hunt_all(seeds: int, only: str = "") -> int:
+    """The first seed that finds each mistake, for the table of the tests."""
+    missed = 0
+    for name in [name for name in MUTATIONS if only in name]:
+        began = time.perf_counter()
+        for seed in range(seeds):
+            found = caught_by(name, seed)
+            if found:
+                print(f'    "{name}": {seed},  # {time.perf_counter() - began:.1f} s: {found[:110]}', flush=True)
+                break
+        else:
+            missed += 1
+            print(f"{name}: not found by {seeds} seeds", flush=True)
+    return 1 if missed else 0

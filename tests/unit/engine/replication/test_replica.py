@@ -1,0 +1,168 @@
+"""Three replicas on a network of the test's own: what owners are told when something is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.cluster.world import SimNode, World
+from tests.sim.disk.simdisk import Fault
+from vaylix_resp.engine.node import Run
+from vaylix_resp.errors import CommandError
+
+
+class Owner:
+    """Writes down what it is told, and in which order all of them were."""
+
+    def __init__(
+        self, node: SimNode, told: list[tuple[str, object]], name: str, *operations: tuple[bytes, ...]
+    ) -> None:
+        assert node.replica is not None
+        self.machine, self.told, self.name = node.replica.machine, told, name
+        run = node.replica.join(self)
+        run.items += operations
+        if operations:
+            run.add(operations)
+
+    def complete(self, run: Run) -> None:
+        replies = self.machine.apply_all(run.items) if run.items else self.machine.world.views[0].string(b"k")
+        self.told.append((self.name, replies))
+
+    def fail(self, run: Run, refusal: CommandError) -> None:
+        self.told.append((self.name, refusal.code))
+
+
+class Stage:
+    def __init__(self, *, real_disk: bool = False) -> None:
+        self.world = World(3, real_disk=real_disk)
+        self.told: list[tuple[str, object]] = []
+        self.world.begin()
+        assert self.world.run_until(10.0, lambda: any(self.is_open(node) for node in self.world.leaders))
+
+    def is_open(self, node: SimNode) -> bool:
+        """Everybody knows the leader."""
+        assert node.replica is not None
+        known = [one.replica.status.leader == node.id for one in self.world.nodes.values() if one.replica]
+        return all(known) and node.replica.committed > 1
+
+    @property
+    def leader(self) -> SimNode:
+        return self.world.leaders[0]
+
+    @property
+    def followers(self) -> list[SimNode]:
+        return [node for node in self.world.nodes.values() if node is not self.leader]
+
+    def write(self, node: SimNode, name: str, text: str) -> None:
+        Owner(node, self.told, name, tuple(word.encode() for word in text.split()))
+
+    def read(self, node: SimNode, name: str) -> None:
+        Owner(node, self.told, name)
+
+    def until(self, count: int, seconds: float = 20.0) -> list[tuple[str, object]]:
+        assert self.world.run_until(self.world.now + seconds, lambda: len(self.told) >= count), self.told
+        return self.told
+
+    def cut_off(self, *nodes: SimNode) -> None:
+        """None of these hears or is heard by anybody."""
+        ids = {node.id for node in nodes}
+        self.world.blocked = {(a, b) for a in self.world.nodes for b in self.world.nodes if ids & {a, b} and a != b}
+
+
+def test_a_write_on_any_node_is_read_on_every_node() -> None:
+    stage = Stage()
+    for count, node in enumerate(stage.world.nodes.values(), 1):
+        stage.write(node, "w", f"SET k {count}")
+        stage.until(4 * count - 3)
+        for other in stage.world.nodes.values():
+            stage.read(other, "r")
+        assert [reply for name, reply in stage.until(4 * count)[-3:]] == [b"%d" % count] * 3
+
+
+def test_a_session_keeps_its_order_on_a_follower() -> None:
+    stage = Stage()
+    follower = stage.followers[0]
+    for number in range(20):
+        stage.read(follower, f"r{number}")
+        stage.write(follower, f"w{number}", f"SET k {number}")
+        stage.world.run_until(stage.world.now + 1e-3)
+    told = stage.until(40)
+    assert [name for name, _ in told] == [f"{kind}{number}" for number in range(20) for kind in "rw"]
+    before = [None, *(b"%d" % number for number in range(19))]
+    assert [reply for name, reply in told if name[0] == "r"] == before, "each sees what came before it, and no more"
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_follower_that_is_cut_off(writes: bool) -> None:
+    """What it has forwarded may have arrived; of the rest it is certain."""
+    stage = Stage()
+    follower = stage.followers[0]
+    stage.cut_off(follower)
+    if writes:
+        stage.write(follower, "sent", "SET k 1")
+    else:
+        stage.read(follower, "asked")
+    assert stage.until(1)[0][1] == ("INDETERMINATE" if writes else "CLUSTERDOWN")
+    stage.world.run_until(stage.world.now + 5.0)
+    stage.write(follower, "later", "SET k 2")
+    began = stage.world.now
+    assert stage.until(2)[1][1] == "NOREPLICAS" and stage.world.now - began < 1.0, "it knows by now, and does not wait"
+    stage.read(follower, "later")
+    assert stage.until(3)[2][1] == "CLUSTERDOWN"
+
+
+def test_an_old_leader_answers_nothing() -> None:
+    stage = Stage()
+    old = stage.leader
+    stage.cut_off(old)
+    stage.read(old, "r")
+    stage.write(old, "w", "SET k old")
+    told = dict(stage.until(2))
+    assert told == {"r": "CLUSTERDOWN", "w": "INDETERMINATE"}
+    assert stage.world.run_until(30.0, lambda: any(node is not old for node in stage.world.leaders))
+    new = next(node for node in stage.world.leaders if node is not old)
+    stage.write(new, "w", "SET k new")
+    stage.until(3)
+    stage.world.blocked.clear()
+    stage.world.run_until(stage.world.now + 5.0)
+    stage.read(old, "r")
+    assert stage.until(4)[3] == ("r", b"new"), "what it had proposed was never committed"
+
+
+def test_writes_survive_a_change_of_the_leader() -> None:
+    """Of whoever was not told otherwise, without an error: what is proven lost is submitted again."""
+    stage = Stage()
+    asked = stage.followers[0]
+    leader = stage.leader
+    for number in range(10):
+        stage.write(asked, f"w{number}", "INCR n")
+        if number == 5:
+            leader.crash()
+        stage.world.run_until(stage.world.now + 0.01)
+    assert [reply for _, reply in stage.until(10)] == [[number] for number in range(1, 11)]
+
+
+def test_a_full_disk_of_a_leader_costs_nobody_anything() -> None:
+    stage = Stage(real_disk=True)
+    leader, disk = stage.leader, stage.leader.past.disk  # type: ignore[attr-defined]
+    disk.full = "all"
+    stage.write(leader, "w", "SET k 1")
+    stage.world.run_until(stage.world.now + 0.5)
+    assert stage.told == [] and leader.replica is not None and leader.replica.full
+    assert leader.replica.refusal is not None and leader.replica.refusal.code == "MISCONF"
+    disk.full = ""
+    leader.replica.space_is_back()
+    assert [name for name, _ in stage.until(1)] == ["w"] and leader.replica.refusal is None
+    stage.read(stage.followers[0], "r")
+    assert stage.until(2)[1] == ("r", b"1")
+
+
+def test_a_failed_log_answers_everybody_at_once() -> None:
+    stage = Stage(real_disk=True)
+    leader, disk = stage.leader, stage.leader.past.disk  # type: ignore[attr-defined]
+    heard: list[str] = []
+    assert leader.replica is not None
+    leader.replica.on_failure = heard.append
+    disk.faults[disk.calls + 1] = Fault("eio")
+    stage.write(leader, "w", "SET k 1")
+    assert stage.until(1) == [("w", "INDETERMINATE")] and len(heard) == 1
+    assert leader.replica.refusal is not None and leader.replica.refusal.code == "MISCONF"

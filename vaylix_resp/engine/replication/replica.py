@@ -1,0 +1,321 @@
+"""A node that may have peers: its batches on their way through the group, and the log of the group into its state.
+
+    leader    open batch -> propose -> appends leave, own write and fsync -> quorum: committed -> apply -> answer
+    follower  open batch -> forward to the leader -> comes back in the log -> apply -> answer
+    reads     open batch without writes -> read index -> applied that far -> answer
+
+Promises: entries are applied in the order of the log and only when they are committed and durable here; the owners of
+our own batches are answered in the order of sealing, by what the log says and nothing else; a read is answered at a
+state that has everything that was acknowledged anywhere before it came.
+Plain synchronous code: whoever drives it calls `tick`, `receive`, `seal`, `beside`, `persist`, `persisted`; only
+`persist` may run on a thread. It never waits. Units: monotonic seconds, sequences, bytes.
+Not here: how own batches get there (`submission`), agreement (`raft`), connections (`peers`), snapshots on their way
+(`streams`).
+Source: Raft (Ongaro, 2014), 3.5, 6.3 and 6.4; the shape of Ready is etcd's.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...clock import Clock
+from ...errors import CommandError
+from ...limits import KIB
+from ...raft.core import RaftCore
+from ...raft.messages import Message
+from ...raft.ready import Fetch, Persist, Ready, Status
+from ...raft.types import Entry, EntryKind, InvariantBroken, Refused, Role, SnapshotMeta
+from ...state.machine import StateMachine
+from ...storage.errors import DiskFull, IoFailed, WalFailed
+from ...storage.wal import Wal
+from .. import entries
+from ..boot import first_entry
+from .streams import NotHere
+from .submission import Mail, Submission
+
+APPLY_BYTES: Final = 256 * KIB  # of others' batches, in one turn of the loop
+
+
+class Replica(Submission):
+    """`core` stands where `machine` does. `boot`: a random number of this process."""
+
+    def __init__(
+        self, wal: Wal, machine: StateMachine, clock: Clock, rng: random.Random, core: RaftCore, mail: Mail,
+        *, boot: int, exit_on_io_error: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(wal, machine, clock, rng, core, mail, boot, exit_on_io_error=exit_on_io_error)
+        self.on_status: Callable[[Status, Status], None] = _unheard  # before, now
+        self.on_fetch: Callable[[Fetch], None] = _unasked
+        self.on_stream: Callable[[int], None] = _unasked
+        self.on_lost: Callable[[int], None] = _unasked
+        self.on_transfer_failed: Callable[[int], None] = _ignored
+        self.install: Callable[[Persist], StateMachine] = _unasked  # a snapshot in the place of the log; on the thread
+        self.before_install: Callable[[], None] | None = None  # calls `go_on` when nobody else is at the files
+        self.on_installed: Callable[[int], None] = _ignored  # the sequence at which the state stands now
+        self._next: Persist | None = None  # to be persisted, now or (the disk was full) when there is room
+        self.persisting_since: float | None = None
+        self._held = False  # `_next` waits for `go_on`
+        self._closed: CommandError | None = None  # whatever becomes of the disk, clients get this
+        self._successor: StateMachine | None = None  # the state of the snapshot that has just been installed
+        self._committed: deque[tuple[Entry, float]] = deque()  # to be applied; with `ack_all`, since when
+        self._start = wal.start[0]  # of the log on disk
+        self.everywhere = 0  # every voter is known to have the log up to here
+        self.on_everywhere: Callable[[int], None] = _ignored  # this node leads, and it has grown
+
+    # What the server asks.
+
+    @property
+    def last_sequence(self) -> int:
+        return self.core.log.last
+
+    @property
+    def committed(self) -> int:
+        return self.core.log.committed
+
+    @property
+    def term(self) -> int:
+        return self.core.term
+
+    @property
+    def pending(self) -> bool:
+        return self._applicable or (self._next is not None and not self._stalled) or self._may_close()
+
+    @property
+    def _applicable(self) -> bool:
+        return bool(self._committed) and not (self.ack_all and self._holds_back(*self._committed[0]))
+
+    # What happens to it.
+
+    def tick(self) -> None:
+        """Once every 50 ms of monotonic time, or as often as that time has passed."""
+        self.core.tick()
+        if self.wal.start[0] > self._start:  # old segments have gone
+            self._start = self.wal.start[0]
+            self.core.compacted(self._start)
+        if self.full:
+            self._step_aside()
+        self._grow_impatient()
+        self._measure()
+        self.on_work()
+
+    def _step_aside(self) -> None:
+        """The disk has no room: as a leader this node keeps everybody from writing. Tried until somebody else leads."""
+        leading = self.core.leading
+        if leading is not None and not leading.target:
+            self.core.transfer()
+
+    def receive(self, message: Message) -> None:
+        self.core.step(message)
+        self.on_work()
+
+    # One turn: batches into the group, the core's work out of it.
+
+    def seal(self) -> Persist | None:
+        self._turn(writable=not self._stalled)
+        if self._stalled:
+            return None
+        work, self._next = self._next, None
+        self.persisting_since = self.clock.now() if work is not None else None
+        return work
+
+    @property
+    def _stalled(self) -> bool:
+        return self.full or self._held
+
+    def go_on(self) -> None:
+        """The snapshot may be installed now."""
+        self._held = False
+        self.on_work()
+
+    def is_slow(self, work: Persist) -> bool:
+        return work.snapshot is not None or work.truncate_after is not None
+
+    def beside(self) -> None:
+        self._turn(writable=False)
+
+    def _turn(self, *, writable: bool) -> None:
+        if self._may_close():
+            self._enclose()
+        self._submit()
+        self._pump(writable)
+        if self.ack_all:
+            self._measure()
+        self._apply_committed()
+
+    def _pump(self, writable: bool) -> None:
+        """Do what the core asks for, but for what goes to the log: that is left in `_next`."""
+        core, send = self.core, self.mail.send
+        while (ready := core.ready(writable and self._next is None)) is not None:
+            for message in ready.send:
+                send(message.to, message)
+            if ready.persist is not None:
+                self._next = ready.persist
+                if ready.persist.snapshot is not None and self.before_install is not None:
+                    self._held = True
+                    self.before_install()
+                for entry in ready.persist.entries:
+                    self._stamp_ms = max(self._stamp_ms, entry.timestamp_ms)
+            since = self.clock.now() if self.ack_all else 0.0
+            self._committed.extend([(entry, since) for entry in ready.apply])
+            if ready.reads or ready.reads_failed:
+                self._answer_reads(ready)
+            if ready.status is not None:
+                self._follow(ready.status)
+            if ready.noop:
+                self._propose_noop()
+            self._pass_on(ready)
+
+    def _propose_noop(self) -> None:
+        placed = self._propose_body(EntryKind.NOOP, 1, entries.encode((first_entry(self.machine),)))
+        if isinstance(placed, Refused):
+            raise InvariantBroken(f"the first batch of term {self.term} is refused: {placed.reason.name}")
+
+    def _answer_reads(self, ready: Ready) -> None:
+        for token, index in ready.reads:
+            self.outbox.confirmed(token, index)
+        for token in ready.reads_failed:
+            self.outbox.unconfirmed(token)
+        self._answer(self.outbox.reads_due(self.machine.applied))
+
+    def _pass_on(self, ready: Ready) -> None:
+        for fetch in ready.fetch:
+            self.on_fetch(fetch)
+        for node in ready.stream:
+            self.on_stream(node)
+        for node in ready.lost:
+            self.on_lost(node)
+        if ready.transfer_failed:
+            self.on_transfer_failed(ready.transfer_failed)
+
+    def _follow(self, status: Status) -> None:
+        before, self.status = self.status, status
+        self.inbox.lead(status.term if status.role is Role.LEADER else 0)
+        if status.leader and status.quorum_fresh:
+            self._leaderless_since = None
+        elif self._leaderless_since is None:
+            self._leaderless_since = self.clock.now()
+        self.on_status(before, status)
+
+    # The log: one write and one fsync at a time.
+
+    def persist(self, work: Persist) -> None:
+        if work.snapshot is not None:
+            try:
+                self._successor = self.install(work)
+            except (NotHere, IoFailed) as failure:
+                if self.wal.failed:
+                    raise WalFailed(str(failure)) from failure
+            return
+        if work.truncate_after is not None:
+            self.wal.truncate_after(work.truncate_after)
+        self.wal.save(work.hard_state, work.entries, work.hard_state.committed)
+        self.sync()
+
+    def persisted(self, work: Persist) -> None:
+        self.persisting_since = None
+        if work.snapshot is None:
+            self.core.persisted(work.number)
+        else:
+            self._installed(work, work.snapshot)
+        self.beside()
+
+    def _installed(self, work: Persist, snapshot: SnapshotMeta) -> None:
+        """The log begins behind the snapshot now, and the state is to be its; or nothing has changed."""
+        successor, self._successor = self._successor, None
+        self.on_installed(self.machine.applied if successor is None else snapshot.last.index)
+        if successor is None:
+            self.core.install_failed()
+            return
+        self._committed.clear()  # all of it is in the snapshot
+        self._answer(self.outbox.overtaken())
+        self.applier.succeed(successor, snapshot.last.term)
+        self._start = self.wal.start[0]
+        self._stamp_ms = max(self._stamp_ms, self.machine.time_ms)
+        self.core.persisted(work.number)
+        self.on_members()
+        self._answer(self.outbox.reads_due(self.machine.applied))
+
+    def rejected(self, work: Persist, cause: DiskFull | WalFailed) -> None:
+        """A full disk: the same again when there is room. A failed log: this node is done for (`app` hands over)."""
+        self.persisting_since = None
+        if isinstance(cause, DiskFull):
+            self._next = work
+            self.out_of_space()
+            return
+        self.log_failed(str(cause))
+        while len(self.outbox):
+            self._answer([self.outbox.give_up()])
+        self.halt_if_asked()
+
+    def space_is_back(self) -> None:
+        super().space_is_back()
+        if self.failure is None:
+            self.refusal = self._closed
+        self.on_work()
+
+    def close_for(self, refusal: CommandError | None) -> None:
+        """Clients are refused from now on: this node belongs to no cluster, or is about to change it. None: no more.
+
+        What has been submitted is answered as ever."""
+        self._closed = refusal
+        self.read_refusal = refusal or Submission.read_refusal
+        if self.failure is None and not self.full:
+            self.refusal = refusal
+
+    # Apply.
+
+    def _apply_committed(self) -> None:
+        """What is committed, but no more in one go than the loop can bear."""
+        size = 0
+        while self._applicable and size < APPLY_BYTES:
+            entry, _ = self._committed.popleft()
+            size += len(entry.body)
+            self.applier.apply(entry)
+            self.core.applied(entry.last)
+            self._answer(self.outbox.reads_due(entry.last))
+        if self._applicable:
+            self.on_work()
+
+    def _holds_back(self, entry: Entry, since: float) -> bool:
+        """What may be ours is applied, and so answered, when every voter has it, or when its owners have been told
+        that nobody knows."""
+        if entry.last <= self.everywhere or entry.kind is not EntryKind.NORMAL or not self.outbox.in_flight:
+            return False
+        return self.clock.now() - since < self.commit_timeout_s
+
+    def _measure(self) -> None:
+        """On a leader: how far all of its voters are."""
+        leading, log = self.core.leading, self.core.log
+        if leading is None:
+            return
+        peers = leading.replication.peers
+        voters = self.core.membership.voters - {self.id}
+        index = min([log.committed, log.persisted, *(peers[node].durable for node in voters)])
+        if index > self.everywhere:
+            self.everywhere = index
+            self.on_everywhere(index)
+
+    def is_everywhere(self, sequence: int) -> None:
+        """A leader says so."""
+        if sequence > self.everywhere:
+            self.everywhere = sequence
+            self.on_work()
+
+
+def _nobody() -> None:
+    """Before somebody drives or serves the node."""
+
+
+def _unheard(before: Status, now: Status) -> None:
+    """Nobody is interested yet."""
+
+
+def _ignored(node: int) -> None:
+    """The core takes proposals again; whoever asked for the transfer looks at `status`."""
+
+
+def _unasked(subject: object) -> Any:
+    raise AssertionError(f"nobody is there to do this: {subject}")
