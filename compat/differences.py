@@ -110,7 +110,44 @@ DIFFERENCES: dict[str, Difference] = {
     "replication": Difference(
         Kind.DIFFERENT,
         ("replicaof", "slaveof", "sync", "psync", "failover"),
-        "no replicas in this version: NO ONE succeeds, everything else is refused with a clear error",
+        "who leads is decided by election: FAILOVER hands over as in Redis, but never with FORCE; REPLICAOF succeeds"
+        " where it asks for what is so, everything else is refused with a clear error",
+    ),
+    "acknowledgement": Difference(
+        Kind.DIFFERENT,
+        ("wait", "waitaof"),
+        "in a cluster a reply has already meant a majority of disks, which is counted at once; for more than that a"
+        " node that does not lead names the leader",
+    ),
+    "one-shard": Difference(
+        Kind.DIFFERENT,
+        (
+            "cluster|slots",
+            "cluster|shards",
+            "cluster|nodes",
+            "cluster|info",
+            "cluster|replicas",
+            "cluster|slaves",
+            "cluster|myid",
+            "cluster|myshardid",
+            "cluster|keyslot",
+            "cluster|countkeysinslot",
+            "cluster|getkeysinslot",
+        ),  # fmt: skip
+        "with cluster-enabled emulate: one shard with all slots, its nodes those of the Raft group; -CLUSTERDOWN while"
+        " no majority is behind a leader",
+    ),
+    "no-resharding": Difference(
+        Kind.DIFFERENT,
+        ("cluster|meet", "cluster|forget", "cluster|failover"),
+        "refused, with the words that do it here: CLUSTER JOIN, CLUSTER REMOVE, FAILOVER",
+    ),
+    "cluster-help": Difference(Kind.DIFFERENT, ("cluster|help",), "names our own subcommands"),
+    "stale-reads": Difference(
+        Kind.DIFFERENT,
+        ("readonly", "readwrite"),
+        "in a cluster also without emulation: reads on a follower may be as old as replica-max-staleness, then they ask"
+        " the leader again",
     ),
     "snapshots": Difference(
         Kind.DIFFERENT,

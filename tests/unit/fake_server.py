@@ -56,6 +56,7 @@ class FakeServer:
             self.accounts.set_user("default", seal([b"resetpass", b">" + secret], [], cost=Cost(8, 1, 1)))
         self.audit = SILENT
         self.refreshed = 0
+        self.cluster = None
 
     def verify(self, client, user, password, asked_by):
         """As the entrance does, at once."""

@@ -18,6 +18,7 @@ from typing import Any, Final
 from ..config_values import Integer, KeyspaceEvents, Memory, OneOf, YesNo
 from ..directives import ALIASES, DIRECTIVES
 from ..security.acl import text_of
+from .cluster_facts import facts_for, member_among
 from .points import parse_point
 from .ports import Client
 from .spec import CATEGORIES, Argv
@@ -41,7 +42,8 @@ class Action:
     """What the audit does with a command.
 
     `security`: its record is durable before its reply, and it is refused while none can be written. `late`: details
-    are looked up when it is done. `keeps`: it goes on when its client leaves. `silent`: it has no reply.
+    are looked up when it is done. `keeps`: it goes on when its client leaves. `silent`: it has no reply. `question`:
+    with this as its third word it only asks, and is not recorded.
     """
 
     event: str
@@ -50,6 +52,10 @@ class Action:
     late: bool = False
     keeps: bool = False
     silent: bool = False
+    question: bytes = b""
+
+    def asks(self, argv: Argv) -> bool:
+        return bool(self.question) and len(argv) > 2 and argv[2].upper() == self.question
 
 
 def _limited(names: Iterable[str]) -> list[str]:
@@ -185,6 +191,42 @@ def _reset_only(client: Client, argv: Argv, ok: bool) -> Mapping[str, Any]:
     return {"words": [_word(argv, 2, "RESET")]} if len(argv) > 2 else {}
 
 
+def _node(at: int) -> Details:
+    """The node that is named there, if there is one."""
+
+    def find(client: Client, argv: Argv, ok: bool) -> Mapping[str, Any]:
+        if len(argv) <= at:
+            return {}
+        member = member_among(facts_for(client), argv[at])
+        return {"node": member.name or member.hex_id if member is not None else UNKNOWN}
+
+    return find
+
+
+def _addresses(at: int) -> Details:
+    """Those of new nodes, from there on; only what cannot be anything else is shown."""
+
+    def find(client: Client, argv: Argv, ok: bool) -> Mapping[str, Any]:
+        return {"addresses": _limited(_address(raw) for raw in argv[at:])}
+
+    return find
+
+
+def _address(raw: bytes) -> str:
+    host, _, port = raw.decode("ascii", "replace").rpartition(":")
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return UNKNOWN
+    return f"{address} {port}" if _PLAIN.fullmatch(port) else UNKNOWN
+
+
+def _raft_server(client: Client, argv: Argv, ok: bool) -> Mapping[str, Any]:
+    word = _word(argv, 2, "LIST", "ADD", "REMOVE", "PROMOTE", "DEMOTE")
+    more = _addresses(3) if word == "ADD" else _node(3) if word in ("REMOVE", "PROMOTE", "DEMOTE") else _nothing
+    return {"words": [word], **more(client, argv, ok)}
+
+
 _DEBUG: Final = (
     "DIGEST", "DIGEST-VALUE", "ERROR", "HELP", "LOADAOF", "OBJECT", "POPULATE", "PROTOCOL", "RELOAD",
     "SET-ACTIVE-EXPIRE", "SET-SKIP-CHECKSUM-VALIDATION", "SLEEP",
@@ -233,17 +275,38 @@ ALWAYS: Final[dict[str, Action]] = {
     "latency|reset": Action("watch"),
     "audit|tail": Action("watch"),
     "audit|verify": Action("watch"),
+    # A change of the membership waits for its record; a hand-over does not: it is what a node with a bad disk needs.
     "replicaof": Action("membership"),
     "slaveof": Action("membership"),
     "failover": Action("membership"),
+    "cluster|failover": Action("membership"),
+    "cluster|forget": Action("membership"),
+    "cluster|join": Action("membership", security=True, details=_addresses(2), keeps=True),
+    "cluster|meet": Action("membership"),
+    "cluster|promote": Action("membership", security=True, details=_node(2), keeps=True),
+    "cluster|remove": Action("membership", security=True, details=_node(2), keeps=True),
+    "raft|server": Action("membership", security=True, details=_raft_server, keeps=True, question=b"LIST"),
+    "raft|transfer": Action("membership", details=_node(2), keeps=True),
+    "raft.cluster|init": Action("membership"),
+    "raft.cluster|join": Action("membership", security=True, details=_addresses(2), keeps=True),
+    "raft.node|add": Action("membership", security=True, details=_addresses(3), keeps=True),
+    "raft.node|remove": Action("membership", security=True, details=_node(2), keeps=True),
+    "raft.transfer_leader": Action("membership", details=_node(1), keeps=True),
+    "sentinel|failover": Action("membership", keeps=True),
+    "sentinel|monitor": Action("membership"),
+    "sentinel|remove": Action("membership"),
+    "sentinel|set": Action("membership"),
 }
 
 # Questions, and what concerns one connection only: recorded where audit-log-categories asks for it.
 QUIET: Final = frozenset(
     """
     acl|dryrun acl|getrole acl|getuser acl|list acl|roles acl|users audit|head backup|list backup|status client|list
-    client|no-evict client|unblock config|get keyring|status lastsave latency|doctor latency|graph latency|histogram
-    latency|history latency|latest maintenance|status module|list psync role slowlog|get slowlog|len sync
+    client|no-evict client|unblock cluster|replicas cluster|slaves config|get keyring|status lastsave latency|doctor
+    latency|graph latency|histogram latency|history latency|latest maintenance|status module|list psync role
+    sentinel|ckquorum sentinel|config sentinel|flushconfig sentinel|get-master-addr-by-name
+    sentinel|is-master-down-by-addr sentinel|master sentinel|masters sentinel|myid sentinel|pending-scripts
+    sentinel|replicas sentinel|reset sentinel|sentinels sentinel|slaves slowlog|get slowlog|len sync
     """.split()
 )
 COMMAND: Final = Action("command")  # by category

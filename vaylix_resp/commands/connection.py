@@ -15,6 +15,7 @@ from ..resp.reply import OK, PONG, RESET, Reply
 from ..security.acl import text_of
 from ..state.accounts import DEFAULT
 from .arguments import check_attribute, integer
+from .cluster_facts import leads, mode
 from .ports import Client, then
 from .spec import Argv, Kind, command
 
@@ -107,8 +108,8 @@ def hello(client: Client, argv: Argv) -> Reply:
             "version": identity.REDIS_VERSION,
             "proto": proto,
             "id": client.id,
-            "mode": identity.MODE,
-            "role": "master",
+            "mode": "sentinel" if client.sentinel else mode(client.server.settings),
+            "role": "master" if client.sentinel or leads(client.server) else "replica",
             "modules": [],
         }
 

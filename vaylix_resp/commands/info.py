@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..resp.reply import Reply, Verbatim
 from .ports import Client
 from .spec import Argv, Kind, command
+
+# Through `sentinel-port`, as a Sentinel.
+OF_A_SENTINEL: Final = ("server", "clients", "stats", "cpu", "sentinel")
 
 
 @command(
@@ -16,4 +21,7 @@ from .spec import Argv, Kind, command
 def info(client: Client, argv: Argv) -> Reply:
     """Facts and counters by section: default, all, everything, or by name."""
     sections = [word.decode("utf-8", "replace").lower() for word in argv[1:]]
+    if client.sentinel:
+        everything = not sections or {"default", "all", "everything"} & set(sections)
+        sections = [name for name in OF_A_SENTINEL if everything or name in sections] or ["none"]
     return Verbatim(client.server.info(sections).encode("utf-8", "surrogateescape"))

@@ -12,6 +12,7 @@ An entry is `[name, argument...]`. A request in database 0 stands in the log as 
     @acl verb argument...                            users and roles: see `acl_operations`
     @maintenance on|off ...                          see `maintenance`
     @audit head node sequence hash                   see `audit_operations`
+    @from, @members                                  see `cluster_operations`
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ the first argument of every SESSION handler. `client.server` leads to the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock
 from ..config import Settings
@@ -21,6 +21,9 @@ from ..state.machine import StateMachine
 from ..state.views import ReadView
 from .catalog import Catalog
 from .spec import CommandSpec
+
+if TYPE_CHECKING:
+    from .cluster_view import ClusterView
 
 
 class Later:
@@ -146,6 +149,9 @@ class Client(Protocol):
     no_touch: bool
     tracking: Any  # server.tracking.Tracking or None
     capa_redirect: bool
+    readonly: bool  # set by READONLY, READWRITE: it takes reads that are a little old
+    follows_moved: bool  # set by what only cluster clients ask for
+    sentinel: bool  # came in by `sentinel-port`
     waiting: Later | None  # the reply it waits for
     server: Server
 
@@ -232,6 +238,7 @@ class Server(Protocol):
     backups: Any  # engine.backups.Backups: logical backups
     online_backup: Any  # engine.online_backup.OnlineBackup: the physical one
     archive: Any  # engine.archiver.Archiver: archive-command
+    cluster: ClusterView | None  # None: a single node without raft-port
     run_id: str  # 40 hex digits, new at each start
     started: float  # monotonic seconds
     config_file: str | None

@@ -115,6 +115,7 @@ def sunsubscribe(client: Client, argv: Argv) -> Reply:
 )  # fmt: skip
 def publish(client: Client, argv: Argv) -> Reply:
     """Posts a message to a channel."""
+    client.server.pubsub.tell_others(False, argv[1], argv[2])
     return client.server.pubsub.publish(argv[1], argv[2])
 
 
@@ -125,6 +126,7 @@ def publish(client: Client, argv: Argv) -> Reply:
 )  # fmt: skip
 def spublish(client: Client, argv: Argv) -> Reply:
     """Posts a message to a shard channel."""
+    client.server.pubsub.tell_others(True, argv[1], argv[2])
     return client.server.pubsub.publish_shard(argv[1], argv[2])
 
 

@@ -17,9 +17,9 @@ from .spec import DECLARED, Argv, CommandSpec, Kind
 
 FAMILIES: Final = (
     "strings", "counters", "bits", "conditional", "versioned", "keys", "expiry", "scan", "sort", "dump", "databases",
-    "transactions", "pubsub", "connection", "client", "tracking", "monitor", "server", "info", "config",
+    "transactions", "pubsub", "connection", "client", "tracking", "monitor", "server", "waiting", "info", "config",
     "introspection", "latency", "slowlog", "memory", "debug", "persistence", "keyring", "backup", "flashback",
-    "acl", "acl_changes", "maintenance", "audit",
+    "acl", "acl_changes", "maintenance", "audit", "cluster", "cluster_members", "replication", "sentinel", "raft",
 )  # fmt: skip
 
 
@@ -57,10 +57,11 @@ def unknown_subcommand(spec: CommandSpec, argv: Argv) -> CommandError:
 
 def apply_table() -> dict[bytes, Callable[..., Any]]:
     """The state machine's handlers by operation name: every command on data, and our own `@` operations."""
-    from . import acl_operations, audit_operations, maintenance, operations
+    from . import acl_operations, audit_operations, cluster_operations, maintenance, operations
 
     table: dict[bytes, Callable[..., Any]] = {
-        **operations.OPERATIONS, **acl_operations.OPERATIONS, **maintenance.OPERATIONS, **audit_operations.OPERATIONS
+        **operations.OPERATIONS, **acl_operations.OPERATIONS, **maintenance.OPERATIONS, **audit_operations.OPERATIONS,
+        **cluster_operations.OPERATIONS,
     }  # fmt: skip
     for spec in COMMANDS.values():
         handler = spec.handler

@@ -19,6 +19,7 @@ from ..resp.reply import NULL_ARRAY, OK, Reply
 from .arguments import parse_int
 from .operations import transaction
 from .ports import Client, then
+from .redirection import CODES
 from .spec import Argv, CommandSpec, KeySpec, Kind, command
 
 WORD_BYTES: Final = 16  # a word in the log besides itself, or more: `$65536` and two line ends
@@ -220,6 +221,8 @@ def _overdue(what: str, most: int, kind: str) -> CommandError:
 def discarded(client: Client, why: CommandError) -> CommandError:
     """EXEC itself was refused: as in Redis that ends the transaction, so that nothing more is queued unawares."""
     _leave(client)
+    if why.code in CODES:  # where to make it again: clients act on these, whatever they were doing
+        return why
     return CommandError(f"EXECABORT Transaction discarded because of: {why.text.removeprefix('ERR ')}")
 
 

@@ -67,7 +67,7 @@ class Silent:
     def begin(self, session: Client, bound: Bound, argv: Argv) -> Watch | None:
         return None
 
-    def refusal(self, session: Client, bound: Bound) -> CommandError | None:
+    def refusal(self, session: Client, bound: Bound, argv: Argv) -> CommandError | None:
         return None
 
     def refused(self, session: Client, bound: Bound, refused: CommandError) -> None: ...
@@ -145,10 +145,10 @@ class Trail(Silent):
 
     # Requests.
 
-    def refusal(self, session: Client, bound: Bound) -> CommandError | None:
+    def refusal(self, session: Client, bound: Bound, argv: Argv) -> CommandError | None:
         """Why this request, which the audit wants, must not run now."""
         refused = self.log.refusal
-        if refused is None or bound.audit is None:
+        if refused is None or bound.audit is None or bound.audit.asks(argv):
             return None
         if bound.audit.security:
             return refused
@@ -168,7 +168,9 @@ class Trail(Silent):
     def begin(self, session: Client, bound: Bound, argv: Argv) -> Watch | None:
         """Before the request runs; the reply goes through `Watch.end`."""
         action = bound.audit
-        return None if action is None or action is GUARD else Watch(self, session, bound, action, argv)
+        if action is None or action is GUARD or action.asks(argv):
+            return None
+        return Watch(self, session, bound, action, argv)
 
     def holds(self, requests: Sequence[Any]) -> bool:
         """Whether EXEC of these requests may have to wait for their records; CommandError if those are too many."""

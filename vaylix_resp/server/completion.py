@@ -214,16 +214,18 @@ class Completion(Dispatch):
         return failed
 
     def fail(self, run: Run, refusal: CommandError) -> None:
-        """Nothing of the run has been applied; reads in it are still answered truthfully."""
+        """Nothing of the run has been applied; reads in it are still answered truthfully, or refused as well."""
         self._depth += 1
+        reads_refused = self.shared.node.read_refusal
         for item in run.items:
             if item.bound is None:
                 self._out.append(item.wire)
                 continue
-            if item.view is not None:
+            if item.view is not None and reads_refused is None:
                 self._read_behind(item.bound, item)
                 continue
-            replies: list[Reply] = [refusal for _ in item.requests]
+            told = refusal if item.view is None or reads_refused is None else reads_refused
+            replies: list[Reply] = [told for _ in item.requests]
             if item.finish is not None:
                 replies = [self._finished(item, reply) for reply in replies]
             self._emit_all(item.bound, replies)

@@ -67,14 +67,24 @@ class Excess(list[bytes]):
 class Dispatch(Session):
     """A session that can execute single requests; where runs and replies go is `execution`'s part."""
 
-    __slots__ = ("_captured", "barrier", "plain", "shared")
+    __slots__ = ("_captured", "barrier", "plain", "shared", "table")
 
     def __init__(self, shared: Shared, identity: int, addr: str, laddr: str, fd: int) -> None:
         self.shared = shared
+        self.table = shared.table
         self.plain = False
         self.barrier = False  # what comes next has to see what the runs in flight do to the session
         self._captured: list[Push] | None = None  # confirmations of SUBSCRIBE inside a transaction
         super().__init__(shared, identity, addr, laddr, fd)
+
+    @property
+    def asks_around(self) -> bool:
+        """Whether reads have to wait until it is known that nothing newer has been acknowledged elsewhere.
+
+        Each in the open batch: behind a batch that is on its way already, it might miss what others did since.
+        """
+        shared = self.shared
+        return shared.node.clustered and not (self.readonly and shared.fresh_enough())
 
     # What `execution` provides.
 
@@ -98,11 +108,13 @@ class Dispatch(Session):
 
     def refresh(self) -> None:
         """Work out again whether requests may go in rows (nothing but log-in, arity and route to look at)."""
+        self.elsewhere = self.shared.switching.sends_away(self)
         self.plain = (
             self.authenticated
             and self.multi is None
             and self.tracking is None
             and not self.monitor
+            and not (self.elsewhere and not self.readonly)
             and self.reply_mode == "on"
             and (self.proto == 3 or not (self.channels or self.patterns or self.shard_channels))
         )
@@ -121,7 +133,7 @@ class Dispatch(Session):
     def _single(self, argv: Argv) -> bool:
         shared = self.shared
         try:
-            bound = shared.table.find(argv)
+            bound = self.table.find(argv)
         except CommandError as unknown:
             if type(argv) is Excess:
                 self._refuse_excess(argv)
@@ -164,7 +176,7 @@ class Dispatch(Session):
                 self.shared.tracking.after(self, bound.spec, argv)
         elif bound.kind is Kind.READ:
             view = self.shared.machine.world.views[self.db]
-            run = self.newest_run()
+            run = self.open_run() if self.asks_around else self.newest_run()
             if run is None:
                 self._now(bound, view, argv)
             else:
@@ -315,7 +327,7 @@ class Dispatch(Session):
                 return NO_REPLY
             return NO_REPLY if silent else reply
 
-        run = self.newest_run()
+        run = self.open_run() if operation is None and self.asks_around else self.newest_run()
         if operation is not None:
             refusal = self._log(BLOCK, operation, turn)
             if refusal is not None:

@@ -143,6 +143,12 @@ class Execution(Completion):
         if self.shared.sizes is not None and not self.shared.sizes.covers(bound, row):
             return self._one_by_one(row, rest)
         if bound.route is Route.READ:
+            if self.asks_around:
+                if self.shared.node.crowded:
+                    self.park()
+                    return self._wait(chain(row, rest))
+                self.open_run().items.append(Item(bound, row, self.shared.machine.world.views[self.db]))
+                return True
             if self._flight:
                 self._flight[-1].items.append(Item(bound, row, self.shared.machine.world.views[self.db]))
                 return True
@@ -156,7 +162,7 @@ class Execution(Completion):
                 row = row[done:]
                 done = self._reads(bound, view, row)
             return self._wait(chain(row[done:], rest))
-        if self.shared.node.refusal is not None or self.shared.maintenance.refusal is not None:
+        if self.elsewhere or self.shared.node.refusal is not None or self.shared.maintenance.refusal is not None:
             return self._one_by_one(row, rest)
         if self.shared.node.crowded:
             self.park()

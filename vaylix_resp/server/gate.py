@@ -1,7 +1,7 @@
 """Admission: may this request run now? Pure but for ACL LOG, in Redis's order, so that the first error is the same one.
 
-unknown name, arity -> what settings forbid -> log-in -> transactions -> ACL -> sizes -> the log's state -> subscriber
-mode. Roles of a cluster will join behind ACL (part 4).
+unknown name, arity -> what settings forbid -> log-in -> transactions -> ACL -> where the leader is -> audit -> sizes
+-> the log's state -> subscriber mode.
 Not here: waiting (a pause, a full batch), which `execution` does.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ..commands import redirection
 from ..commands.spec import CommandSpec, Kind
 from ..errors import NO_AUTH, CommandError, wrong_arity
 from . import rights
@@ -38,8 +39,10 @@ def refusal(
         return CommandError("ERR Command not allowed inside a transaction")
     if session.limited and (denied := rights.refusal(session, bound, argv)) is not None:
         return denied
+    if session.elsewhere and (told := redirection.refusal(session, spec, argv)) is not None:
+        return told
     if bound.audit is not None:
-        unheard: CommandError | None = session.server.audit.refusal(session, bound)
+        unheard: CommandError | None = session.server.audit.refusal(session, bound, argv)
         if unheard is not None:
             return unheard
     sizes: Sizes | None = session.server.sizes

@@ -2,7 +2,8 @@
 
 Promise: a field that Redis has and that means something here tells the truth; one that can only be 0 here is kept
 where tools look for it. Layout: `# Section`, lines that end in CRLF, a blank line between sections.
-Not here: what the log and snapshots say of themselves (`info_storage`); counting (`observability`).
+Not here: what the log and snapshots say of themselves (`info_storage`), the group (`info_cluster`); counting
+(`observability`).
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from ..commands.cluster_facts import mode
 from ..commands.memory import figures
 from ..commands.ports import Server
-from ..identity import MODE, REDIS_VERSION, SERVER_NAME, VAYLIX_VERSION
+from ..identity import REDIS_VERSION, SERVER_NAME, VAYLIX_VERSION
 from ..observability.metrics import percentile_usec
-from .info_storage import encryption, persistence, raft
+from .info_cluster import cluster, raft, replication, sentinel
+from .info_storage import encryption, persistence
 
 Field = tuple[str, Any]
 DAY_S: Final = 86_400
 _LRU_BITS: Final = (1 << 24) - 1
-ZERO_ID: Final = "0" * 40
 
 
 def human(size: int) -> str:
@@ -45,7 +47,7 @@ def _server(server: Server) -> Iterable[Field]:
     yield "redis_git_sha1", "00000000"
     yield "redis_git_dirty", 0
     yield "redis_build_id", f"vaylix-{VAYLIX_VERSION}"
-    yield "redis_mode", MODE
+    yield "redis_mode", mode(settings)
     yield "os", process.system
     yield "arch_bits", process.bits
     yield "monotonic_clock", "POSIX clock_gettime"
@@ -216,18 +218,6 @@ def _stats(server: Server) -> Iterable[Field]:
     yield from server.passwords.info().items()
 
 
-def _replication(server: Server) -> Iterable[Field]:
-    yield "role", "master"
-    yield "connected_slaves", 0
-    yield "master_failover_state", "no-failover"
-    yield "master_replid", server.run_id
-    yield "master_replid2", ZERO_ID
-    yield "master_repl_offset", server.node.last_sequence
-    yield "second_repl_offset", -1
-    for name in ("repl_backlog_active", "repl_backlog_size", "repl_backlog_first_byte_offset", "repl_backlog_histlen"):
-        yield name, 0
-
-
 def _cpu(server: Server) -> Iterable[Field]:
     process = server.process
     for suffix, cpu in (
@@ -260,10 +250,6 @@ def _latencystats(server: Server) -> Iterable[Field]:
         if one.calls:
             shown = ",".join(f"p{percentile:g}={percentile_usec(one, percentile):.3f}" for percentile in wanted)
             yield f"latency_percentiles_usec_{one.name}", shown
-
-
-def _cluster(server: Server) -> Iterable[Field]:
-    yield "cluster_enabled", int(server.settings.cluster_enabled)
 
 
 def _tls(server: Server) -> Iterable[Field]:
@@ -299,7 +285,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {
     "persistence": ("Persistence", persistence),
     "encryption": ("Encryption", encryption),
     "stats": ("Stats", _stats),
-    "replication": ("Replication", _replication),
+    "replication": ("Replication", replication),
     "raft": ("Raft", raft),
     "cpu": ("CPU", _cpu),
     "tls": ("TLS", _tls),
@@ -308,10 +294,12 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),
     "latencystats": ("Latencystats", _latencystats),
-    "cluster": ("Cluster", _cluster),
+    "cluster": ("Cluster", cluster),
     "keyspace": ("Keyspace", _keyspace),
 }
 EXTRA: Final = frozenset({"commandstats", "latencystats"})  # only when asked for, or with all
+# Where somebody expects a Sentinel, and not in `all`: tools would take each node for one.
+BY_NAME: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {"sentinel": ("Sentinel", sentinel)}
 GROUPS: Final = {
     "default": SECTIONS.keys() - EXTRA,
     "all": SECTIONS.keys() - {"modules"},
@@ -324,7 +312,7 @@ def render(server: Server, sections: Sequence[str]) -> str:
     wanted: set[str] = set()
     for name in sections or ("default",):
         wanted |= GROUPS.get(name, {name})
-    chosen = [section for name, section in SECTIONS.items() if name in wanted]
+    chosen = [section for name, section in (SECTIONS | BY_NAME).items() if name in wanted]
     return "\r\n".join(_section(title, fields(server)) for title, fields in chosen)
 
 

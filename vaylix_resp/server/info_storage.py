@@ -1,4 +1,4 @@
-"""INFO's sections about what is on disk: Persistence and Raft.
+"""INFO's sections about what is on disk: Persistence and Encryption.
 
 Redis's `rdb_*` fields speak of snapshots and its `aof_*` fields of the log, because that is what they ask: may I lose
 something, is one being written, did the last one work. `log_*` and `snapshot_*` say the same in our own words.
@@ -7,12 +7,11 @@ something, is one being written, did the last one work. `log_*` and `snapshot_*`
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from ..commands.ports import Server
 
 Field = tuple[str, Any]
-NODE_ID: Final = 1  # of the only member of a group of one
 
 
 def _status(ok: bool) -> str:
@@ -127,37 +126,3 @@ def _log(server: Server) -> Iterable[Field]:
 def encryption(server: Server) -> Iterable[Field]:
     """Whether what is written is sealed, and the state of the keyring; never a key."""
     yield from server.keyring.info()
-
-
-def raft(server: Server) -> Iterable[Field]:
-    """The fields of RedisRaft, for a group whose only member leads itself."""
-    node, checkpoint, fsync = server.node, server.checkpoint, server.node.fsync
-    settings = server.settings
-    address = settings.bind[0].lstrip("-") if settings.bind else ""
-    yield "raft_node_id", NODE_ID
-    yield "raft_state", "up"
-    yield "raft_role", "leader"
-    yield "raft_is_voting", "yes"
-    yield "raft_voted_for", NODE_ID
-    yield "raft_leader_id", NODE_ID
-    yield "raft_current_term", node.term
-    yield "raft_num_nodes", 1
-    yield "raft_num_voting_nodes", 1
-    yield (
-        f"raft_node{NODE_ID}",
-        f"id={NODE_ID},state=connected,voting=yes,addr={address},port={settings.port},last_conn_secs=0,"
-        "conn_errors=0,conn_oks=0",
-    )
-    yield "raft_log_entries", node.last_sequence - checkpoint.sequence
-    yield "raft_current_index", node.last_sequence
-    yield "raft_commit_index", node.raft.committed
-    yield "raft_last_applied_index", node.applied
-    yield "raft_file_size", node.wal.total_bytes
-    yield "raft_fsync_count", fsync.count
-    yield "raft_fsync_max_microseconds", fsync.max_us
-    yield "raft_fsync_avg_microseconds", fsync.total_us // max(fsync.count, 1)
-    yield "raft_snapshot_in_progress", "yes" if checkpoint.running else "no"
-    yield "raft_snapshot_last_idx", checkpoint.sequence
-    yield "raft_snapshot_time_secs", _seconds(checkpoint.last_duration_s)
-    yield "raft_snapshots_created", checkpoint.count
-    yield "raft_snapshots_received", 0

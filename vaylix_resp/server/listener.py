@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from ..errors import EX_CONFIG, Halt
 from ..security.tls import Keeper, Options
 from .connection import Connection
+from .sentinel_door import SERVED, SentinelConnection
 from .shared import Shared
 from .tls_door import Door
 
@@ -37,8 +38,21 @@ class Listener:
             keeper = self._keeper or Keeper(Options.of(settings), self._shared.clock)
             self.door = self._shared.tls = Door(settings, keeper, self._client)
             await self._open_each(settings.tls_port, "tls-port", self.door.listen)
+        if settings.sentinel_port:
+            await self._open_sentinel(settings.sentinel_port)
         if settings.unixsocket:
             await self._open_unix(settings.unixsocket)
+
+    async def _open_sentinel(self, port: int) -> None:
+        """With TLS where clients have no door without it: their passwords come through here as well."""
+        table = self._shared.table.only(SERVED)
+
+        def client() -> Connection:
+            return SentinelConnection(self._shared, table)
+
+        door = self.door if not self._shared.settings.port else None
+        listen = self._open_plain if door is None else door.listen
+        await self._open_each(port, "sentinel-port", lambda host, number: listen(host, number, client))
 
     def _client(self) -> Connection:
         return Connection(self._shared)
@@ -55,9 +69,9 @@ class Listener:
                 raise Halt(EX_CONFIG, f"cannot listen on {where}: {problem.strerror or problem}; choose another "
                            f"`bind` or `{name}`, or stop who uses it") from problem  # fmt: skip
 
-    async def _open_plain(self, host: str | None, port: int) -> None:
+    async def _open_plain(self, host: str | None, port: int, factory: Callable[[], Connection] | None = None) -> None:
         backlog = self._shared.settings.tcp_backlog
-        server = await asyncio.get_running_loop().create_server(self._client, host, port, backlog=backlog)
+        server = await asyncio.get_running_loop().create_server(factory or self._client, host, port, backlog=backlog)
         self._servers.append(server)
 
     async def _open_unix(self, path: str) -> None:

@@ -12,7 +12,7 @@ from ..commands.maintenance import turn_off, turn_on
 from ..commands.ports import Later
 from ..errors import MAINTENANCE, MAINTENANCE_USUAL, CommandError, printable
 from ..observability.logs import get_log
-from ..resp.reply import Reply
+from ..resp.reply import OK, Reply
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -28,6 +28,7 @@ class MaintenanceMode:
         self._state = shared.machine.world.maintenance
         self._closing = 0  # ONs that are proposed and not applied yet
         self.refusal: CommandError | None = None
+        self._message = b""  # of the refusal
         self._follow(None)
         if self._state.on:
             log.warning("maintenance mode is on: writes of clients are refused until MAINTENANCE OFF")
@@ -39,6 +40,11 @@ class MaintenanceMode:
 
     def turn_off(self) -> Later:
         return self._proposed(turn_off(), self._follow)
+
+    def changed(self) -> None:
+        """Entries of others have been applied, and may have moved the mode."""
+        if self._state.on != (self.refusal is not None) or self._state.message != self._message:
+            self._follow(OK)
 
     def _proposed(self, entry: tuple[bytes, ...], landed: Any) -> Later:
         """Who asked may go away: the change goes on."""
@@ -59,6 +65,7 @@ class MaintenanceMode:
     def _follow(self, reply: Reply) -> None:
         """Be as the state is, but for an ON that is on its way."""
         if not self._closing:
+            self._message = self._state.message
             was, self.refusal = self.refusal, _refusal(self._state.message) if self._state.on else None
             if reply is not None and not isinstance(reply, CommandError) and (was or self.refusal):
                 log.warning(f"maintenance mode is {'on' if self.refusal else 'off'}")

@@ -62,7 +62,7 @@ class Expirer:
     def run(self, again: Callable[[], None]) -> None:
         """Propose what is due now; `again` is called if there was more than fits an entry."""
         shared = self._shared
-        if not self.active or self._in_flight or shared.node.refusal is not None:
+        if not self.active or self._in_flight or shared.node.refusal is not None or not shared.node.leads:
             return
         if shared.clients.pause_kind(shared.clock.now()):  # as in Redis: nothing changes during a pause
             return

@@ -9,7 +9,7 @@ Not here: replies of SUBSCRIBE (`commands.pubsub`), output limits of slow reader
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ..commands.ports import Client
@@ -127,6 +127,7 @@ class Hub:
     """Channels, patterns and shard channels, and the keyspace events that are published on channels."""
 
     def __init__(self, clients: Clients) -> None:
+        self.on_publish: Callable[[bool, bytes, bytes], None] | None = None  # in a cluster: shard, channel, message
         self._clients = clients
         self.held: dict[Client, int] = {}  # bytes of names that a client has us remember
         self.channels = Topics(self, "channels")
@@ -134,6 +135,12 @@ class Hub:
         self.shards = Topics(self, "shard_channels")
         self._classes: frozenset[str] = frozenset()
         self._on_keyspace = self._on_keyevent = False
+
+    def tell_others(self, shard: bool, channel: bytes, message: bytes) -> None:
+        """A client has published: the other nodes of the cluster have subscribers as well. Events are not told: every
+        node has its own from the same entries."""
+        if self.on_publish is not None:
+            self.on_publish(shard, channel, message)
 
     def is_live(self, client: Client) -> bool:
         return self._clients.get(client.id) is client

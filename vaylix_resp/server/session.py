@@ -23,11 +23,14 @@ class Session(ABC):
     """Implements `commands.ports.Client`, which says what each attribute and verb means."""
 
     __slots__ = (
-        "addr", "authenticated", "born", "capa_redirect", "channels", "created", "db", "dirty", "fd", "grants", "id",
-        "in_block", "last_active", "last_command", "laddr", "lib_name", "lib_ver", "limited", "limiter", "meter",
-        "monitor", "multi", "name", "no_evict", "no_touch", "overdue", "patterns", "proto", "reply_mode", "server",
-        "shard_channels", "stranger_since", "tracking", "user", "waiting", "watched", "watched_bytes", "watched_since",
+        "addr", "authenticated", "born", "capa_redirect", "channels", "created", "db", "dirty", "elsewhere", "fd",
+        "follows_moved", "grants", "id", "in_block", "laddr", "last_active", "last_command", "lib_name", "lib_ver",
+        "limited", "limiter", "meter", "monitor", "multi", "name", "no_evict", "no_touch", "overdue", "patterns",
+        "proto", "readonly", "reply_mode", "server", "shard_channels", "stranger_since", "tracking", "user", "waiting",
+        "watched", "watched_bytes", "watched_since",
     )  # fmt: skip
+
+    sentinel = False  # came in by `sentinel-port`
 
     def __init__(self, server: Server, identity: int, addr: str, laddr: str, fd: int) -> None:
         self.server = server
@@ -62,7 +65,8 @@ class Session(ABC):
         self.overdue: CommandError | None = None
         self.dirty = False
         self.reply_mode = "on"
-        self.no_evict = self.no_touch = self.capa_redirect = False
+        self.no_evict = self.no_touch = self.capa_redirect = self.readonly = self.follows_moved = False
+        self.elsewhere = False  # requests may have to be answered with where the leader is; see `switching`
 
     def become(self, user: str) -> None:
         """Act as this user, who exists, with the rights it has now."""

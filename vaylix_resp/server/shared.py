@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..clock import Clock
+from ..commands.cluster_view import ClusterView
 from ..commands.operations import EXEC, IN
 from ..commands.ports import Client, Later
 from ..commands.redaction import redacted
@@ -21,9 +22,9 @@ from ..commands.registry import CATALOG, COMMANDS
 from ..commands.spec import CommandSpec
 from ..config import Settings
 from ..engine.checkpoint import Checkpoint
-from ..engine.node import Node
+from ..engine.node import Engine
 from ..engine.password_pool import Workers
-from ..engine.publication import Publications
+from ..engine.publication import Publications, abandoned, name_of
 from ..errors import CommandError
 from ..observability.latency import LatencyMonitor
 from ..observability.logs import get_log
@@ -44,6 +45,7 @@ from .proposals import Expirer, propose
 from .pubsub import Hub
 from .quotas import Quotas
 from .session import Session
+from .switching import Switching
 from .table import Bound, CommandTable
 from .tracking import TrackingTable
 
@@ -68,7 +70,7 @@ class Shared:
     online_backup: Any
     archive: Any
 
-    def __init__(self, settings: Settings, clock: Clock, node: Node, run_id: str, workers: Workers) -> None:
+    def __init__(self, settings: Settings, clock: Clock, node: Engine[Any], run_id: str, workers: Workers) -> None:
         self.settings = settings
         self.clock = clock
         self.node = node
@@ -99,10 +101,15 @@ class Shared:
         self.config_file = settings.config_file
         self.expirer = Expirer(self)
         self.rng = random.Random()
-        self.publications = Publications(self.propose, _new_publication, list(self.machine.world.staged))
+        leftovers = () if node.clustered else list(self.machine.world.staged)  # they may be another node's, at work
+        self.publications = Publications(self.propose, self._new_publication, leftovers)
+        if node.clustered:
+            self.publications.abandoned = self._abandoned
         self.observed = False  # every request takes the long way: somebody watches, or a pause is on
         self.parked: dict[Execution, None] = {}  # whose backlog waits for `release_parked`, longest first
         self.on_shutdown: Callable[[bool | None, bool, bool], Reply] = _not_running
+        self._cluster: ClusterView | None = None  # a single node without raft-port has none
+        self.switching = Switching(self)
         self.tls: Any = None  # server.tls_door.Door, given by the listener when there is a tls-port
         self.buffering: set[Connection] = set()  # clients that do not read as fast as they ask
         self._watchers: dict[tuple[int, bytes], set[Client]] = {}
@@ -116,6 +123,16 @@ class Shared:
     def view(self, db: int) -> ReadView:
         self.machine.read_at(self.clock.wall_ms())
         return self.machine.world.views[db]
+
+    @property
+    def cluster(self) -> ClusterView | None:
+        return self._cluster
+
+    @cluster.setter
+    def cluster(self, view: ClusterView | None) -> None:
+        self._cluster = view
+        if view is not None:
+            self.switching.follow(view)
 
     @property
     def active_expire(self) -> bool:
@@ -243,6 +260,22 @@ class Shared:
                     for client in clients:
                         client.dirty |= client.watched[place] != version
 
+    def others_wrote(self) -> None:
+        """Entries of others have been applied here."""
+        self.entrance.changed()
+        self.maintenance.changed()
+        world = self.machine.world
+        if world.touched or world.events:
+            self.observe_changes(None)
+
+    def fresh_enough(self) -> bool:
+        """Whether a client that takes old data (READONLY) may be shown what is applied here."""
+        view = self._cluster
+        if view is None or not self.settings.replica_max_staleness:
+            return False
+        age_s = view.staleness_s
+        return age_s is not None and age_s * 1000 <= self.settings.replica_max_staleness
+
     # What execution asks of it.
 
     def holds_back(self, client: Session, bound: Bound) -> bool:
@@ -250,7 +283,7 @@ class Shared:
         if (bound.audit is not None or bound.name == "exec") and self.audit.crowded:
             client.park()
             return True
-        if not (self.node.crowded and gate.writes(client, bound.spec)):
+        if not (self.node.crowded and (self.node.clustered or gate.writes(client, bound.spec))):
             if not self.observed:
                 return False
             writes_queued = client.multi is not None and client.multi.has_writes
@@ -321,6 +354,14 @@ class Shared:
 
     # Housekeeping.
 
+    def _new_publication(self) -> bytes:
+        return name_of(self.node.origin, secrets.token_hex(8).encode())
+
+    def _abandoned(self) -> list[bytes]:
+        world = self.machine.world
+        members = [member.id for member in world.nodes.members] if self.node.leads else None
+        return abandoned(world.staged, self.node.origin, members)
+
     def tick(self) -> None:
         """About ten times a second: rates and ends of pauses."""
         self.now = now = self.clock.now()
@@ -342,10 +383,6 @@ class Shared:
 
 RELEASE_KEYS: Final = 2000  # freed in one go: about half a millisecond
 SETTLE_KEYS: Final = 500  # indexed in one go: about as long
-
-
-def _new_publication() -> bytes:
-    return secrets.token_hex(8).encode()
 
 
 def _not_running(save: bool | None, now: bool, force: bool) -> Any:

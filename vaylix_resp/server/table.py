@@ -6,7 +6,8 @@ Not here: what may run when (`gate`), how it runs (`execution`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from enum import IntEnum
 from typing import Any, Final
 
@@ -77,6 +78,12 @@ class CommandTable:
         }
         for name, bound in self.by_name.items():
             assert bound.stats is stats.command(bound.name), name
+
+    def only(self, names: Collection[str]) -> CommandTable:
+        """A table with these alone, and the very same rows: what is counted or marked in one is so in both."""
+        part = copy(self)
+        part.by_name = {spelling: bound for spelling, bound in self.by_name.items() if bound.name in names}
+        return part
 
     def find(self, argv: Sequence[bytes]) -> Bound:
         """The command or subcommand that a request names; CommandError with Redis's text if there is none."""

@@ -45,7 +45,7 @@ class Door:
         self.keeper = keeper
         self._factory = factory
         self._loop = asyncio.get_running_loop()
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[socket.socket, Callable[[], asyncio.Protocol]] = {}  # and what comes in by each
         self._accepting = False
         self._again: asyncio.TimerHandle | None = None
         self._pool = ThreadPoolExecutor(WORKERS, "tls")
@@ -65,8 +65,10 @@ class Door:
 
     # Opening and closing.
 
-    async def listen(self, host: str | None, port: int) -> None:
-        """Raises OSError when the address cannot be had."""
+    async def listen(
+        self, host: str | None, port: int, factory: Callable[[], asyncio.Protocol] | None = None
+    ) -> None:
+        """Raises OSError when the address cannot be had. `factory`: for what comes in here, if not the usual one."""
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, proto, _, address in dict.fromkeys(found):
             sock = socket.socket(family, kind, proto)
@@ -80,7 +82,7 @@ class Door:
             except OSError:
                 sock.close()
                 raise
-            self._sockets.append(sock)
+            self._sockets[sock] = factory or self._factory
         self._accepting = False
         self._resume()
 
@@ -134,7 +136,7 @@ class Door:
                 log.warning(f"no TLS client can be accepted: {problem.strerror or problem}")
                 self._pause_for(RETRY_S)
                 return
-            self._admit(client, address)
+            self._admit(client, address, self._sockets[sock])
 
     def _make_room(self) -> bool:
         """Part with the handshake that has gone on longest, if its client is silent."""
@@ -151,7 +153,7 @@ class Door:
                 return True
         return False
 
-    def _admit(self, client: socket.socket, address: Any) -> None:
+    def _admit(self, client: socket.socket, address: Any, factory: Callable[[], asyncio.Protocol]) -> None:
         if self.keeper.expired:
             self._say("a TLS client was refused: our certificate has expired", addr=_display(address))
             self.counts["failed"] += 1
@@ -159,7 +161,7 @@ class Door:
             return
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link = Link(self, self.keeper.context, self._factory)
+        link = Link(self, self.keeper.context, factory)
         link.addr = _display(address)
         self._shaking[link] = self._loop.time()
         self._timers[link] = self._loop.call_later(self._settings.value("tls-handshake-timeout"), self._timeout, link)

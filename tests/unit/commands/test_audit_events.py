@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.unit.fake_admin import FakeAdmin
+from tests.unit.fake_cluster import IDS, FakeView
 from vaylix_resp.commands.audit_events import (
     ALWAYS,
     BY_THEMSELVES,
@@ -70,6 +71,7 @@ def test_what_is_recorded(name, wanted, action):
 @pytest.fixture
 def client():
     server = FakeAdmin()
+    server.cluster = FakeView()
     server.accounts.set_user("bob", [b"on"])
     server.accounts.set_role("reader", [b"+get"])
     return server.connect()
@@ -150,6 +152,17 @@ def details(client, line, ok=True):
         ("DEBUG SLEEP pw", True, {"words": ["SLEEP"]}),
         ("CLIENT KILL USER pw ID 3", True, {"words": ["USER", "ID"]}),
         ("MAINTENANCE ON pw", True, {}),
+        ("CLUSTER JOIN 10.0.0.4:16379 [::1]:7", True, {"addresses": ["10.0.0.4 16379", "::1 7"]}),
+        ("CLUSTER JOIN pw:1 pw 10.0.0.4:pw", True, {"addresses": [UNKNOWN] * 3}),
+        ("CLUSTER REMOVE node-2 FORCE pw", True, {"node": "node-2"}),
+        ("CLUSTER PROMOTE pw", True, {"node": UNKNOWN}),
+        ("RAFT SERVER LIST", True, {"words": ["LIST"]}),
+        ("RAFT SERVER REMOVE node-3", True, {"words": ["REMOVE"], "node": "node-3"}),
+        ("RAFT SERVER ADD 10.0.0.4:1", True, {"words": ["ADD"], "addresses": ["10.0.0.4 1"]}),
+        ("RAFT SERVER pw pw", False, {"words": [UNKNOWN]}),
+        ("RAFT TRANSFER", True, {}),
+        ("RAFT.NODE ADD 0 10.0.0.4:1", True, {"addresses": ["10.0.0.4 1"]}),
+        (f"RAFT.TRANSFER_LEADER {IDS[3]}", True, {"node": "node-3"}),
     ],
 )
 def test_details(client, line, ok, found):
@@ -172,3 +185,21 @@ def test_whatever_stands_in_a_request_no_unknown_word_is_shown(client, name, wor
 def test_lists_are_bounded(client):
     found = details(client, "ACL DELUSER " + "x " * 100)
     assert len(found["targets"]) == ITEMS_MAX + 1 and found["targets"][-1] == "(and 68 more)"
+
+
+CHANGES = {"cluster|join", "cluster|promote", "cluster|remove", "raft|server", "raft.cluster|join", "raft.node|add", "raft.node|remove"}
+
+
+def test_a_change_of_the_membership_waits_for_its_record_and_a_hand_over_for_nothing():
+    membership = {name: action for name, action in ALWAYS.items() if action.event == "membership"}
+    assert {name for name, action in membership.items() if action.security} == CHANGES
+    assert all(membership[name].keeps for name in CHANGES), "it goes on when its client leaves"
+
+
+@pytest.mark.parametrize("line, asks", [
+    ("RAFT SERVER LIST", True), ("raft server list", True), ("RAFT SERVER REMOVE LIST", False), ("RAFT SERVER", False),
+    ("CLUSTER REMOVE LIST", False),
+])  # fmt: skip
+def test_what_only_asks(line, asks):
+    argv = [word.encode() for word in line.split()]
+    assert ALWAYS["|".join(line.lower().split()[:2])].asks(argv) is asks

@@ -28,8 +28,8 @@ from vaylix_resp.server.entrance import cost_of, policy_of
 from vaylix_resp.server.shared import Shared
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.storage.errors import DiskFull, WalFailed
+from vaylix_resp.storage.log_files import WalConfig
 from vaylix_resp.storage.store import Store
-from vaylix_resp.storage.wal import WalConfig
 
 START_MS = 1_700_000_000_000
 ROOT = "data"

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from tests.unit.fake_cluster import FakeView
 from tests.unit.server.front import Stage
 from vaylix_resp.errors import NO_AUTH, CommandError
 from vaylix_resp.server import gate
@@ -15,13 +16,15 @@ REASONS = {
     "arity": "ERR wrong number of arguments for 'set' command",
     "log-in": NO_AUTH,
     "rights": "NOPERM User u has no permissions to run the 'set' command",
+    "leader": "MOVED 15495 10.0.0.1:6379",
     "log": MISCONF.text,
     "subscriber": "ERR Can't execute 'set': only (P|S)SUBSCRIBE",
 }
 
 
 def session_against_which(reasons):
-    stage = Stage()
+    stage = Stage(cluster_enabled="emulate", follower_writes="redirect")
+    stage.shared.cluster = FakeView(me=2 if "leader" in reasons else 1)
     client = stage.connect(*(["SUBSCRIBE c"] if "subscriber" in reasons else []))
     if "rights" in reasons:
         stage.shared.accounts.set_user("u", [b"on", b"nopass"])

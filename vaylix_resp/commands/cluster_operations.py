@@ -1,0 +1,40 @@
+"""Entries that only a cluster has: where a follower's forwarded batch begins, and who the members are.
+
+    @from origin boot term number count      the next `count` operations were forwarded by that node, under that number
+    @members cluster-id n (id name host port voter)*n retired-id*      the whole membership from here on
+
+Both take a sequence, like every operation, and `@from` changes nothing.
+Not here: who waits for a forwarded batch (`engine.replication`), how a membership is agreed on (`raft.membership`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ..resp.reply import OK
+from ..state.nodes import Nodes
+from ..state.views import WriteTx
+from .spec import Argv
+
+FROM: Final = b"@from"
+MEMBERS: Final = b"@members"
+
+
+def forwarded(origin: int, boot: int, term: int, number: int, count: int) -> tuple[bytes, ...]:
+    return FROM, b"%d" % origin, b"%d" % boot, b"%d" % term, b"%d" % number, b"%d" % count
+
+
+def members(nodes: Nodes) -> tuple[bytes, ...]:
+    return MEMBERS, *nodes.words()
+
+
+def _from(tx: WriteTx, argv: Argv) -> Any:
+    return OK
+
+
+def _members(tx: WriteTx, argv: Argv) -> Any:
+    tx.world.nodes.load(argv[1:])
+    return OK
+
+
+OPERATIONS: Final = {FROM: _from, MEMBERS: _members}
