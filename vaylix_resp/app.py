@@ -2,7 +2,8 @@
 
 Start: lock, recovery, the term's first entry, sockets; PING is answered when all of that is done. Stop: no new
 clients, the last batch, a running snapshot cancelled, the watermark of a clean stop, the lock. A log that has failed
-is left as it is, for the next start to read. Not here: anything that only one part needs to know.
+is left as it is, for the next start to read. Not here: from a data directory to a node (`app_boot`), peers
+(`app_cluster`), anything that only one part needs to know.
 """
 
 from __future__ import annotations
@@ -10,56 +11,53 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import random
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import uvloop
 
 from . import identity
+from .app_boot import Boot
+from .app_cluster import Cluster
 from .clock import Clock, SystemClock
 from .commands.ports import Later
 from .config import Settings
-from .engine import boot
-from .engine.audit.log import AuditLog
+from .directives_cluster_rules import raft_port
 from .engine.audit.reading import Reading
-from .engine.audit.start import open_log
 from .engine.checkpoint import Checkpoint
 from .engine.children import Children
 from .engine.copies.archiver import Archiver
 from .engine.copies.backups import Backups
 from .engine.copies.online_backup import OnlineBackup
-from .engine.founding import found, sources_of
 from .engine.group_commit import GroupCommit
 from .engine.history.flashback import Flashback
 from .engine.history.retention import Wanted
 from .engine.keyring import KeyringKeeper
-from .engine.keys import ServerKeys
 from .engine.maintenance import LogKeeper
-from .engine.node import Node
+from .engine.node import Engine
 from .engine.password_pool import Threads
 from .errors import EX_IO, EX_OK, CommandError, Halt
 from .observability import logs
 from .resp.reply import Reply
-from .security.master_key import VARIABLE, of_settings
 from .security.tls import Keeper, Options
 from .server.audit import Trail
-from .server.entrance import cost_of, policy_of, read_file
+from .server.group_trail import GroupTrail
 from .server.housekeeping import Housekeeping
 from .server.listener import Listener, display
 from .server.shared import Shared
 from .server.tls_door import Door
-from .storage.disk import Disk, RealDisk
-from .storage.errors import DiskFull, StorageError, WalFailed
+from .storage.errors import StorageError
 from .storage.store import Store
-from .storage.wal import WalConfig
 
+T = TypeVar("T")
 log = logs.get_log("server")
 
+REST_PERIOD_S: Final = 0.001  # between two looks at whether the log has come to rest
+AGAIN: Final = -1  # in the place of an exit code: the same command line from its beginning
 RESERVED_FILES: Final = 64  # descriptors that are not clients: log, snapshots, listeners
 
 
@@ -73,10 +71,16 @@ def serve(settings: Settings) -> int:
     gc.disable()  # until recovery is through it would walk a growing state again and again; then see `App.run`
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(App(settings, SystemClock()).run())
+            app = App(settings, SystemClock())
+            code = runner.run(app.run())
     except Halt as halt:
         print(f"vaylix: {halt}", file=sys.stderr)
         return halt.exit_code
+    if code == AGAIN:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], app.environment)
+    return code
 
 
 class App:
@@ -86,13 +90,16 @@ class App:
         self.settings = settings
         self.clock = clock
         self._stop: asyncio.Future[int] | None = None
-        self._keys: ServerKeys | None = None
-        self._recovered: dict[str, int] = {}  # for the audit, as the next
-        self._founded = False  # this start has brought users or a password into the log
+        self._boot = Boot(settings, clock)
         self._door: Door | None = None  # with tls-port, from the moment it is open
-        self._audit: AuditLog | None = None
+        self._ticking: asyncio.Task[None] | None = None  # with a raft port
         self._trail: Trail | None = None
         self._audit_reading: Reading | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """As this process was started with."""
+        return self._boot.environment
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -101,10 +108,11 @@ class App:
             loop.add_signal_handler(number, self._request_stop, EX_OK)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         certificates = Keeper(Options.of(self.settings), self.clock) if self.settings.tls_port else None
-        store, node = self._boot()
-        assert self._keys is not None
+        boot = self._boot
+        store, node = await self._or_stop(boot.member()) if raft_port(self.settings) else boot.alone()
+        cluster = boot.cluster
         commit = GroupCommit(node, loop, self._halt)
-        children = Children(self._keys.secret)
+        children = Children(boot.keys.secret)
         checkpoint = Checkpoint(store, node, commit, self.clock, self.settings.databases, children)
         checkpoint.throttle_bytes = self.settings.snapshot_throttle
         self.settings.subscribe("snapshot-throttle", lambda rate: setattr(checkpoint, "throttle_bytes", rate))
@@ -113,7 +121,7 @@ class App:
         threads = Threads(loop.call_soon_threadsafe)
         shared = Shared(self.settings, self.clock, node, secrets.token_hex(20), threads)
         shared.checkpoint = checkpoint
-        shared.keyring = KeyringKeeper(store.keys, self._keys.source, store, checkpoint, self.clock)
+        shared.keyring = KeyringKeeper(store.keys, boot.keys.source, store, checkpoint, self.clock)
         shared.history = Flashback(store.root, checkpoint, children, self.clock, shared.publications)
         shared.backups = Backups(
             store.disk, store.root, self.settings, checkpoint, children, self.clock, node.machine, store.keys,
@@ -125,8 +133,11 @@ class App:
         node.on_failure = self._log_failed
         housekeeping = Housekeeping(shared, checkpoint)
         listener = Listener(shared, certificates)
+        jobs: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        if cluster is not None:
+            await self._or_stop(self._open_cluster(cluster, shared, commit))
         await listener.open()
-        jobs = [keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run]
+        jobs += [keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run]
         if self._trail is not None:
             jobs.append(self._trail.run)
         if listener.door is not None:
@@ -136,6 +147,7 @@ class App:
         tasks = [loop.create_task(job()) for job in jobs]
         for task in tasks:
             task.add_done_callback(self._task_ended)
+        self.settings.user = self.settings.role = ()  # they may hold passwords, and have served
         self._ready(store, node)
         # What exists now lives as long as the process: the collector need not look at it. What comes later is
         # collected by housekeeping, young objects only, so that no pause grows with the number of keys.
@@ -149,7 +161,23 @@ class App:
                 task.cancel()
             await asyncio.wait(tasks)
         keeper.hurry()
+        if cluster is not None:
+            await cluster.hand_over()
         return await self._finish(code, shared, store, node, commit, checkpoint)
+
+    async def _come_to_rest(self, commit: GroupCommit) -> None:
+        """Everybody who waits has been answered, and nothing new comes in."""
+        await self._settled(commit)
+        cluster = self._boot.cluster
+        if cluster is not None and self._ticking is not None:
+            cluster.close()
+            self._ticking.cancel()
+            await asyncio.wait([self._ticking])
+            await self._settled(commit)  # what peers had sent by then
+
+    async def _settled(self, commit: GroupCommit) -> None:
+        while not commit.idle:
+            await asyncio.sleep(REST_PERIOD_S)
 
     def _wire_copies(self, shared: Shared, store: Store, checkpoint: Checkpoint) -> None:
         """What leaves the data directory for good; log and keys stay as long as it lacks them."""
@@ -159,14 +187,14 @@ class App:
             return (keeper.keyring.id, keeper.keyring.export()) if keeper.keyring is not None else None
 
         backup = OnlineBackup(store, shared.node, checkpoint, self.clock, settings, keeper.export)
-        archive = Archiver(store, self.clock, settings, checkpoint.seal_log, keyring)
+        archive = Archiver(store, self.clock, settings, checkpoint.rotate_log, lambda: shared.node.applied, keyring)
         checkpoint.needed_from += [backup.needed_from, archive.needed_from]
         keeper.in_use = lambda: backup.in_progress
         shared.online_backup, shared.archive = backup, archive
 
     async def _wire_audit(self, shared: Shared, store: Store, children: Children) -> None:
         """From here on it writes; what the start has to say is on disk before anybody can connect."""
-        audit, node = self._audit, shared.node
+        audit, node = self._boot.audit, shared.node
         if audit is None:
             return
         audit.on_halt = self._halt
@@ -174,72 +202,40 @@ class App:
         self._trail = shared.audit = Trail(shared, audit, self._audit_reading)
         audit.start()
         audit.record("start", version=identity.VAYLIX_VERSION, pid=os.getpid(), run_id=shared.run_id)
-        audit.record("recovery", recovered=self._recovered, sequence=node.applied, term=node.term)
-        if self._founded:
-            audit.record("acl", source="configuration", users=len(node.machine.world.accounts.users))
+        audit.record("recovery", recovered=self._boot.recovered, sequence=node.applied, term=node.term)
+        if self._boot.founded:
+            self._note_founding(shared)
         done = asyncio.get_running_loop().create_future()
         audit.flush().listen(done.set_result)
         await done
 
-    def _boot(self) -> tuple[Store, Node]:
-        """Recover the data directory; what cannot be trusted raises StorageError with its exit code."""
-        settings = self.settings
-        began = self.clock.now()
-        root = os.path.abspath(settings.dir)
-        store = self._open_store(RealDisk(), root)
-        machine = boot.new_machine(settings.databases)
-        warnings = boot.recover(store, machine)
-        for warning in warnings:
-            log.warning(warning)
-        if settings.audit:
-            self._audit = open_log(
-                settings, store.disk, store.root, store.manifest.store_id, machine.world, self.clock,
-                asyncio.get_running_loop().call_soon_threadsafe,
-            )  # fmt: skip
-        node = Node(
-            store.wal, machine, self.clock, random.Random(secrets.randbits(64)),
-            exit_on_io_error=settings.on_io_error == "exit",
-        )  # fmt: skip
-        node.appendfsync = settings.appendfsync
-        settings.subscribe("appendfsync", lambda mode: setattr(node, "appendfsync", mode))
-        try:
-            boot.open_term(node)
-            self._found(node)
-        except (DiskFull, WalFailed) as failure:
-            raise Halt(EX_IO, f"the log cannot be written: {failure}") from failure
-        keys = sum(len(db.items) for db in machine.world.databases)
-        self._recovered = {"keys": keys, "warnings": len(warnings)}
-        log.notice(
-            f"recovered {keys} keys up to sequence {machine.applied} in {self.clock.now() - began:.3f} s", dir=root
-        )
-        return store, node
+    def _note_founding(self, shared: Shared) -> None:
+        if self._trail is not None:
+            self._trail.log.record("acl", source="configuration", users=len(shared.accounts.users))
 
-    def _found(self, node: Node) -> None:
-        """Users of the configuration, where the data directory has none yet."""
-        settings, accounts = self.settings, node.machine.world.accounts
-        sources, before = sources_of(settings, read_file), accounts.version
-        notice = found(node, sources, settings.requirepass, policy=policy_of(settings), cost=cost_of(settings))
-        if notice:
-            log.notice(notice)
-        self._founded = accounts.version != before
-        settings.user = settings.role = ()  # they may hold passwords, and have served
+    async def _or_stop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Whatever waits for other nodes must not outlast a stop."""
+        assert self._stop is not None
+        task = asyncio.get_running_loop().create_task(work)
+        await asyncio.wait((task, self._stop), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        raise Halt(self._stop.result(), "stopped while it waited for the other nodes")
 
-    def _open_store(self, disk: Disk, root: str) -> Store:
-        settings, now_ms = self.settings, self.clock.wall_ms()
-        source = of_settings(settings, root)
-        # Nobody else needs the key: not CONFIG GET, and not the programs that this one starts.
-        settings.master_key = ""
-        os.environ.pop(VARIABLE, None)
-        self._keys = opened = ServerKeys(disk, root, source, encryption=settings.encryption, now_ms=now_ms)
-        store = Store.open(
-            disk, root, new_store_id=secrets.token_bytes(16), now_ms=now_ms, open_keys=opened,
-            config=WalConfig(segment_bytes=settings.wal_segment_size),
-        )  # fmt: skip
-        for notice in opened.notices:
-            log.notice(notice)
-        for warning in opened.warnings:
-            log.warning(warning)
-        return store
+    async def _open_cluster(self, cluster: Cluster, shared: Shared, commit: GroupCommit) -> None:
+        """Let the replica take part; then see to it that nobody gets in before the users are there."""
+        job = cluster.start(commit, shared.checkpoint)
+        cluster.replica.on_failure = cluster.failed(self._log_failed, self._halt)
+        shared.cluster = cluster.view
+        cluster.on_members = GroupTrail(shared, cluster.view).members_changed
+        cluster.replica.applier.on_foreign = shared.others_wrote
+        self._ticking = asyncio.get_running_loop().create_task(job())
+        self._ticking.add_done_callback(self._task_ended)
+        cluster.entry.on_restart = lambda: self._request_stop(AGAIN)
+        cluster.carry(shared.pubsub)
+        if await cluster.found_users(shared, self._boot.first_users):
+            self._note_founding(shared)
 
     def _want_history(self, checkpoint: Checkpoint) -> None:
         """What the directives say is kept for restores, now and after each CONFIG SET."""
@@ -251,7 +247,7 @@ class App:
         for name in ("pitr-window", "pitr-size-max"):
             self.settings.subscribe(name, changed)
 
-    def _ready(self, store: Store, node: Node) -> None:
+    def _ready(self, store: Store, node: Engine[Any]) -> None:
         settings = self.settings
         doors = [(settings.port, "")] * bool(settings.port) + [(settings.tls_port, " (TLS)")] * bool(settings.tls_port)
         where = " and ".join(f"{display(host, port)}{how}" for port, how in doors for host in settings.bind)
@@ -315,12 +311,8 @@ class App:
 
         return shutdown
 
-    async def _settled(self, commit: GroupCommit) -> None:
-        while not commit.idle:
-            await asyncio.sleep(0.001)
-
     async def _finish(
-        self, code: int, shared: Shared, store: Store, node: Node, commit: GroupCommit, checkpoint: Checkpoint
+        self, code: int, shared: Shared, store: Store, node: Engine[Any], commit: GroupCommit, checkpoint: Checkpoint
     ) -> int:
         """Everything that has been executed is on disk and answered before clients are let go."""
         log.notice("stopping")
@@ -333,10 +325,10 @@ class App:
         await shared.backups.close()
         if self._audit_reading is not None:
             await self._audit_reading.close()
-        await self._settled(commit)
         if self._trail is not None:
-            await self._trail.finish(exit_code=code)
             await self._settled(commit)
+            await self._trail.finish(exit_code=code)
+        await self._come_to_rest(commit)
         commit.close()
         shared.entrance.close()
         for client in shared.clients:
@@ -344,14 +336,14 @@ class App:
                 client.kill()
         await asyncio.get_running_loop().shutdown_default_executor()  # a spare segment may still be in the making
         await asyncio.sleep(0)
-        if self._audit is not None:
-            self._audit.close()
+        if self._boot.audit is not None:
+            self._boot.audit.close()
         if node.failure is not None:
             store.abandon()
             log.warning("stopped with a failed log: it is left as it is, the next start checks it")
             return EX_IO
         try:
-            store.clean_stop(self.clock.wall_ms())
+            store.clean_stop(self.clock.wall_ms(), node.applied)
         except StorageError as failure:
             store.abandon()
             raise Halt(EX_IO, f"the log could not be closed cleanly: {failure}") from failure

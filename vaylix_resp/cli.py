@@ -30,6 +30,7 @@ CHILD_NICENESS = 10  # a snapshot can wait; the server's fsync cannot
 _GROUPS: Final = {
     "audit": "check and read the record of who did what",
     "backup": "make, check and restore logical backups without a server",
+    "cluster": "look at a running cluster",
     "pitr": "look into the past of a data directory, build a new one from any moment of it",
     "tls": "make certificates to try TLS with",
     "storage": "check, read, migrate and repair a data directory",

@@ -77,7 +77,8 @@ CODES: Final = (
     ),
     Code(
         "BUSY",
-        "Something of which only one runs at a time is under way, or a queue of work is full",
+        "Something of which only one runs at a time is under way, a queue of work is full, or leadership is being "
+        "handed over",
         False,
         "Try again later, with a growing delay",
     ),
@@ -114,9 +115,61 @@ CODES: Final = (
         "healthy disk. Audit: the operator mends it (audit-on-failure)",
     ),
     Code(
+        "MOVED",
+        "A cluster client asked a node that does not lead; behind the code stand the slot and the leader's address",
+        False,
+        "Send it to that address; cluster clients do so by themselves",
+    ),
+    Code(
+        "REDIRECT",
+        "A client that said CLIENT CAPA redirect asked a node that does not lead; behind the code stands the leader's "
+        "address",
+        False,
+        "Send it to that address; clients that say CAPA redirect do so by themselves",
+    ),
+    Code(
+        "NOREPLICAS",
+        "No leader with a majority behind it was known to this node for no-leader-timeout; the write has not been sent "
+        "to anybody",
+        False,
+        "Send it again, here or to another node; if it lasts, look at `vaylix cluster status`",
+    ),
+    Code(
+        "CLUSTERDOWN",
+        "No leader with a majority behind it is known to this node, and what was asked (a read, who leads, a change of "
+        "the cluster) needs one",
+        False,
+        "Ask another node, or again after a moment; cluster clients do so by themselves",
+    ),
+    Code(
+        "NOQUORUM",
+        "SENTINEL CKQUORUM: this node does not hear a majority that could elect a leader",
+        False,
+        "Ask another node",
+    ),
+    Code(
+        "NOTLEADER",
+        "A hand-over was asked of a node that does not lead; the text names the leader",
+        False,
+        "Send it to the node that the text names",
+    ),
+    Code(
+        "NOCLUSTER",
+        "A change of the cluster was sent to a server that has no raft port",
+        False,
+        "The operator starts the server with `raft-port`",
+    ),
+    Code(
+        "NOGOODSLAVE",
+        "SENTINEL FAILOVER: there is no other node with a vote to hand over to",
+        False,
+        "Let a node join, and promote it when it has caught up",
+    ),
+    Code(
         "INDETERMINATE",
-        "The log failed while it took this write, so it may or may not be there after a restart; or the request was "
-        "executed and its audit record was lost; the text says which",
+        "The log failed while it took this write, so it may or may not be there after a restart; or a cluster's leader "
+        "was sent it, and this node has not seen in time what became of it; or the request was executed and its audit "
+        "record was lost; the text says which",
         None,
         "Read back what was to be changed, and only then decide. Never repeat an INCR or APPEND blindly",
     ),

@@ -14,4 +14,3 @@ REDIS_VERSION: Final = "7.2.4"
 VAYLIX_VERSION: Final = __version__
 SERVER_NAME: Final = "vaylix"
 HELLO_SERVER: Final = "redis"  # HELLO's `server`: client libraries compare it with this word
-MODE: Final = "standalone"

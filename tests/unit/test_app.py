@@ -15,6 +15,7 @@ from vaylix_resp.app import App, serve
 from vaylix_resp.clock import SystemClock
 from vaylix_resp.commands.ports import Later
 from vaylix_resp.config import Settings
+from vaylix_resp.engine import boot
 from vaylix_resp.engine.checkpoint import Checkpoint
 from vaylix_resp.errors import EX_CONFIG, EX_IO, EX_OK, CommandError, Halt
 from vaylix_resp.server.housekeeping import Housekeeping
@@ -46,13 +47,13 @@ class Running:
     def __init__(self, settings, monkeypatch):
         self.settings = settings
         self.app = App(settings, SystemClock())
-        boot = self.app._boot
+        boot = self.app._boot.alone
 
         def booted():
             store, self.node = boot()
             return store, self.node
 
-        monkeypatch.setattr(self.app, "_boot", booted)
+        monkeypatch.setattr(self.app._boot, "alone", booted)
         self.task = asyncio.get_running_loop().create_task(self.app.run())
 
     async def connect(self):
@@ -218,7 +219,7 @@ async def test_no_room_for_the_first_entry(start, monkeypatch):
     def full(node):
         raise DiskFull("a test's own")
 
-    monkeypatch.setattr(module.boot, "open_term", full)
+    monkeypatch.setattr(boot, "open_term", full)
     with pytest.raises(Halt) as halt:
         await start().end()
     assert halt.value.exit_code == EX_IO and "the log cannot be written" in str(halt.value)

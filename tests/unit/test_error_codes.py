@@ -18,10 +18,11 @@ ROOT = Path(__file__).parents[2] / "vaylix_resp"
 TABLE = {one.code for one in CODES}
 RAISERS = {"CommandError": "", "error": "ERR "}  # and what they put in front
 COMMAND_NAMES = {name.upper() for name in [*COMMANDS, *(child for spec in COMMANDS.values() for child in spec.subcommands)]}
-# Words in capitals that begin other texts: flags of key specifications, options, subcommands of DEBUG, abbreviations.
+# Words in capitals that begin other texts: flags of key specifications, options, subcommands, abbreviations, HTTP.
 NO_CODES = set(
     """
     RW RO OW RM GT NX OPTIN PREFIX WARNING TCP TLS POSIX SIGHUP THE NAME ERROR POPULATE PROTOCOL RELOAD SLEEP FAULT NOT
+    FORCE DEMOTE OK NO POST OPTIONS
     """.split()
 )
 # Texts that come from elsewhere as a whole: (module, what is handed over).
@@ -30,6 +31,7 @@ PASSED_ON = {
     ("commands/versioned.py", "message"), ("commands/persistence.py", "busy"), ("engine/checkpoint.py", "text"),
     ("commands/flashback.py", "client.server.node.refusal.text"), ("engine/copies/backups.py", "refused.text"),
     ("engine/history/flashback.py", "refused.text"),
+    ("engine/replication/changes.py", "message.text"),  # what the leader has to say to a client of ours
     ("commands/debug.py", "printable(argv[2]) or 'ERR'"),  # DEBUG ERROR: whatever the client wants to see
 }  # fmt: skip
 

@@ -13,24 +13,28 @@ PACKAGE = "vaylix_resp"
 ROOT = Path(__file__).parents[2] / PACKAGE
 
 ROWS = {
-    7: {"cli", "app", "tools", "__main__"},
+    7: {"cli", "app", "app_boot", "app_cluster", "app_joining", "tools", "__main__"},
     6: {"server"},
-    5: {"engine", "peers"},
-    4: {"commands"},
+    5: {"engine"},
+    4: {"commands", "peers"},
     3: {"state"},
     2: {"resp", "raft", "storage", "security", "observability"},
     1: {"errors", "error_codes", "limits", "clock", "heap", "identity", "glob", "config", "directive", "directives",
-        "directives_audit", "directives_limits", "directives_redis", "config_values", "config_words", "config_rates", "config_text",
-        "config_lines"},
+        "directives_audit", "directives_cluster", "directives_cluster_rules", "directives_limits", "directives_redis",
+        "config_cluster", "config_values", "config_words", "config_rates", "config_text", "config_lines"},
     0: {""},  # the package itself: its version
 }
 ROW_OF = {unit: row for row, units in ROWS.items() for unit in units}
 
-# Within a row: the way in may know the program, the program its parts; config is ten files of one thing; everyone may
+# Within a row: the way in may know the program, the program its parts; config is many files of one thing; everyone may
 # know the error classes and the bounds.
 PEERS = {
     ("__main__", "cli"),
     ("cli", "app"),
+    ("app", "app_boot"),
+    ("app", "app_cluster"),
+    ("app_boot", "app_cluster"),
+    ("app_cluster", "app_joining"),
     ("cli", "tools"),
     ("config", "directive"),
     ("config", "directives"),
@@ -42,15 +46,26 @@ PEERS = {
     ("directives", "config_values"),
     ("directives", "config_words"),
     ("directives", "config_lines"),
-    ("directives", "directives_limits"),
     ("directives", "directives_audit"),
     ("directives_audit", "directives_limits"),
     ("directives_audit", "directive"),
     ("directives_audit", "config_values"),
     ("directives_audit", "config_words"),
+    ("directives", "directives_limits"),
+    ("directives_limits", "directives_cluster"),
     ("directives_limits", "directive"),
     ("directives_limits", "config_values"),
     ("directives_limits", "config_rates"),
+    ("directives", "directives_cluster"),
+    ("directives_cluster", "directive"),
+    ("directives_cluster", "config_cluster"),
+    ("directives_cluster", "config_values"),
+    ("directives_cluster", "config_words"),
+    ("directives_cluster_rules", "directives"),
+    ("directives_cluster_rules", "config_cluster"),
+    ("config_cluster", "config_values"),
+    ("config_cluster", "config_words"),
+    ("config", "directives_cluster_rules"),
     ("config_words", "config_values"),
     ("config_rates", "config_values"),
     ("config_rates", "config_words"),

@@ -28,10 +28,14 @@ def print_json(result: object) -> None:
 
 
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    """Columns that line up; numbers to the right."""
+    """Columns that line up; numbers, and dashes among them, to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
-    right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(head))]
+    right = [
+        any(isinstance(row[i], int | float) for row in rows)
+        and all(isinstance(row[i], int | float) or row[i] == "-" for row in rows)
+        for i in range(len(head))
+    ]
 
     def line(row: Sequence[str]) -> str:
         parts = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]

@@ -12,21 +12,21 @@ from typing import Any
 
 from ..commands.points import iso
 from ..errors import EX_OK, EX_USAGE, Refused
+from ..storage.batch import ENTRIES, KINDS
 from ..storage.disk import Disk, RealDisk, join
 from ..storage.errors import Corrupt
+from ..storage.listing import DIRECTORY as WAL
+from ..storage.listing import NEVER, arrange
 from ..storage.manifest import NAME as MANIFEST
 from ..storage.manifest import Manifest, read_manifest
-from ..storage.recovery import DIRECTORY as WAL
 from ..storage.sealing import Keys
-from ..storage.segment import SegmentName, parse_name
+from ..storage.segment import SegmentName
 from ..storage.snapshot import DIRECTORY as SNAPSHOTS
 from ..storage.snapshot import SnapshotReader, parse_snapshot_name
 from ..storage.upkeep.inspect import Frame, frames, segment_head
 from .entry_text import entries_of
 from .keys import add_key_options, open_keys
 from .output import Group, print_json, table
-
-NEVER = 1 << 64
 
 
 class NoSuchFile(Refused):
@@ -93,8 +93,9 @@ class View:
             self._print_segment(name)
 
     def _names(self) -> list[SegmentName]:
-        parsed = [name for name in map(parse_name, self._disk.listdir(join(self._root, WAL))) if name is not None]
-        return sorted(parsed, key=lambda one: (one.first, one.last is None))
+        newest = self._manifest.newest
+        names = self._disk.listdir(join(self._root, WAL))
+        return arrange(names, newest.sequence if newest else 0).segments
 
     def _snapshot_names(self) -> list[str]:
         names = self._disk.listdir(join(self._root, SNAPSHOTS))
@@ -130,7 +131,12 @@ class View:
 
     def _frames(self, name: SegmentName) -> list[Frame]:
         found = frames(self._disk, self._root, self._manifest, self._keys, name)
-        return [one for one in found if one.batch.last >= self._first and one.batch.first <= self._last]
+        return [one for one in found if self._is_inside(one)]
+
+    def _is_inside(self, frame: Frame) -> bool:
+        """Term and vote have no sequence: they are shown wherever batches are."""
+        batch = frame.batch
+        return batch is None or (batch.last >= self._first and batch.first <= self._last)
 
     def _segment_dict(self, name: SegmentName) -> dict[str, Any]:
         head = segment_head(self._disk, self._root, self._manifest, self._keys, name)
@@ -143,10 +149,17 @@ class View:
         return found
 
     def _frame_dict(self, frame: Frame) -> dict[str, Any]:
-        batch = frame.batch
+        batch, hard_state = frame.batch, frame.hard_state
+        if hard_state is not None:
+            return {
+                "offset": frame.offset, "bytes": frame.bytes, "kind": "hard state", "term": hard_state.term,
+                "vote": f"{hard_state.vote:016x}", "node": f"{hard_state.identity.node_id:016x}",
+                "incarnation": hard_state.identity.incarnation,
+            }  # fmt: skip
+        assert batch is not None
         found: dict[str, Any] = {
-            "offset": frame.offset, "bytes": frame.bytes, "first": batch.first, "last": batch.last,
-            "term": batch.term, "timestamp_ms": batch.timestamp_ms, "tag": batch.tag.hex(),
+            "offset": frame.offset, "bytes": frame.bytes, "kind": KINDS[batch.kind], "first": batch.first,
+            "last": batch.last, "term": batch.term, "timestamp_ms": batch.timestamp_ms, "tag": batch.tag.hex(),
         }  # fmt: skip
         if self._entries:
             inside = (entry for entry in entries_of(batch) if self._first <= entry.sequence <= self._last)
@@ -158,12 +171,15 @@ class View:
         sealed = f"key {head.key_id}" if head.key_id else "in the clear"
         print(f"{name.name}: begins {iso(head.created_ms)}, follows {head.prev_tag.hex()}, {sealed}")
         for frame in frames(self._disk, self._root, self._manifest, self._keys, name):
-            batch = frame.batch
-            if batch.last < self._first or batch.first > self._last:
+            batch, hard_state = frame.batch, frame.hard_state
+            if hard_state is not None:
+                print(f"  byte {frame.offset}: hard state, term {hard_state.term}, vote {hard_state.vote:016x}")
+            if batch is None or not self._is_inside(frame):
                 continue
+            kind = "" if batch.kind == ENTRIES else f"{KINDS[batch.kind]}, "
             print(
-                f"  byte {frame.offset}: {batch.first}..{batch.last}, term {batch.term}, {iso(batch.timestamp_ms)}, "
-                f"{frame.bytes} bytes, tag {batch.tag.hex()}"
+                f"  byte {frame.offset}: {batch.first}..{batch.last}, {kind}term {batch.term}, "
+                f"{iso(batch.timestamp_ms)}, {frame.bytes} bytes, tag {batch.tag.hex()}"
             )
             for entry in entries_of(batch) if self._entries else ():
                 if self._first <= entry.sequence <= self._last:
