@@ -1,0 +1,25 @@
+# Vaylix RESP. Two stages: the wheel is built in the first, and only what runs is in the second.
+# Runs as a user without rights, and needs to write nothing but /data: `docker run --read-only` works.
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /build
+COPY pyproject.toml README.md LICENSE ./
+COPY vaylix_resp ./vaylix_resp
+RUN python3 -m venv /opt/vaylix \
+    && /opt/vaylix/bin/pip install --no-cache-dir --disable-pip-version-check . \
+    && /opt/vaylix/bin/pip freeze --exclude vaylix-resp > /opt/vaylix/installed.txt \
+    && /opt/vaylix/bin/pip uninstall --yes --quiet pip setuptools
+
+FROM python:3.11-slim-bookworm
+RUN groupadd --gid 6379 vaylix \
+    && useradd --uid 6379 --gid 6379 --no-create-home --shell /usr/sbin/nologin vaylix \
+    && install --directory --owner vaylix --group vaylix --mode 0700 /data /secrets
+COPY --from=build /opt/vaylix /opt/vaylix
+ENV PATH=/opt/vaylix/bin:$PATH PYTHONDONTWRITEBYTECODE=1 VAYLIX_DIR=/data VAYLIX_BIND="0.0.0.0 -::"
+USER vaylix
+WORKDIR /data
+VOLUME /data
+EXPOSE 6379
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=4s --start-period=120s --retries=3 CMD ["vaylix", "healthcheck"]
+ENTRYPOINT ["vaylix"]
+CMD ["serve"]
