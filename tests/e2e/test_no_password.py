@@ -115,10 +115,11 @@ def changes(run: Run, admin: Wire) -> None:
     other = run.stranger()
     assert other.ask(b"AUTH", b"u", old) == b"+OK\r\n"
     run.replies += other.ask(b"ACL", b"SETPASS", old, secret())
-    # Commands that are not there, with a secret where Redis has one: their error shows the client its own words.
+    # Commands that are not there or refused, with a secret where Redis has one: their error shows the client its own words.
     other.ask(b"MIGRATE", b"h", b"1", b"k", b"0", b"9", b"AUTH2", b"u", secret())
     other.ask(b"EVAL", b"redis.call('auth', '" + secret() + b"')", b"0")
     other.ask(b"SENTINEL", b"SET", b"m", b"auth-pass", secret())
+    other.ask(b"SENTINEL", b"CONFIG", b"SET", b"sentinel-pass", secret())
     other.close()
 
 

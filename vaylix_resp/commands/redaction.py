@@ -68,4 +68,6 @@ _SECRETS: Final[dict[str, Callable[[Argv], set[int]]]] = {
     "acl|setpass": _behind(2),
     "acl|setrole": _behind(3),
     "acl|dryrun": _behind(4),  # they may be the arguments of AUTH
+    "sentinel|set": _behind(3),  # refused here, but meant for a Sentinel, which takes passwords so
+    "sentinel|config": _behind(4),
 }
