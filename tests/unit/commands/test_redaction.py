@@ -41,8 +41,8 @@ def spec(name):
     ("acl|getuser", "ACL GETUSER u", "ACL GETUSER u"),
     ("sentinel|set", "SENTINEL SET m auth-pass pw", "SENTINEL SET m * *"),
     ("sentinel|set", "SENTINEL SET auth-pass pw", "SENTINEL SET auth-pass *"),
-    ("sentinel|config", "SENTINEL CONFIG SET sentinel-pass pw", "SENTINEL CONFIG SET * *"),
-    ("sentinel|config", "SENTINEL CONFIG GET sentinel-user", "SENTINEL CONFIG GET *"),
+    ("sentinel|config", "SENTINEL CONFIG SET sentinel-pass pw", "SENTINEL CONFIG SET sentinel-pass *"),
+    ("sentinel|config", "SENTINEL CONFIG GET sentinel-user", "SENTINEL CONFIG GET sentinel-user"),
     ("set", "SET auth pw", "SET auth pw"),
 ])  # fmt: skip
 def test_secrets_are_not_shown(name, line, shown):
