@@ -7,6 +7,7 @@
 
 Writes results.json, results.svg and RESULTS.md to --out. --us redis puts a second redis-server in our
 place: its ratios say how much of a difference is noise on this machine.
+Three nodes, and what a failover costs: `python -m bench.cluster`.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class Generator:
             if not events:
                 raise TimeoutError(f"no reply for {STALL_SECONDS_MAX:.0f} s")
             for fd, _ in events:
-                missing[fd] -= self._receive(fd)
+                missing[fd] -= len(self._receive(fd))
                 if missing[fd] > 0:
                     continue
                 if missing[fd] < 0:
@@ -166,13 +166,13 @@ class Generator:
         sent_at[fd] = time.perf_counter()
         self.sockets[fd].sendall(batch.request)
 
-    def _receive(self, fd: int) -> int:
+    def _receive(self, fd: int) -> bytes:
         piece = self.sockets[fd].recv(1 << 16)
         if not piece:
             raise ConnectionError("closed by the server")
         if piece.startswith(b"-"):
             raise WrongReply(repr(piece[:120]))
-        return len(piece)
+        return piece
 
     def _result(self, seconds: float, cpu_seconds: float) -> Load:
         requests = len(self.latencies_ms) * self.batches[0].requests

@@ -1,4 +1,7 @@
-"""python -m tests.sim --seed N | --seeds N [--from S]: a simulated cluster under faults; a failing seed is printed."""
+"""python -m tests.sim --seed N | --seeds N [--from S]: a simulated cluster under faults; a failing seed is printed.
+
+python -m tests.sim --mutations [NAME] [--seeds N]: each deliberate mistake, and the first seed that finds it.
+"""
 
 from __future__ import annotations
 

@@ -36,12 +36,18 @@ SEEN_MAX = 5
 class SimClient:
     """Keys of counters, registers and texts are apart, so that no request is refused for its type."""
 
-    def __init__(self, world: World, name: str, history: History, *, node: int | None = None, keys: int = 2) -> None:
+    def __init__(
+        self, world: World, name: str, history: History, *, node: int | None = None, keys: int = 2, fast: bool = False
+    ) -> None:  # fmt: skip
         self.world, self.name, self.history, self.node, self.keys = world, name, history, node, keys
         self.asked: SimNode | None = None
         self.count = 0
         self.began = 0.0
         self._on_beat = world.random.random() < 0.5
+        self._rate = 20.0 if fast else world.random.choice((20.0, 20.0, 1.0))
+        self._patience_s = (
+            1.0 if fast else world.random.choice((0.0, 1.0, 3.0))
+        )  # of a read; then it asks somebody else; 0: for ever
         world.on_stop.append(self._node_stopped)
         world.after(world.random.uniform(0, 0.5), self.ask)
 
@@ -68,9 +74,17 @@ class SimClient:
             self._next(None)
             return
         run = replica.join(self)
-        run.items.append(operation)
+        run.items.append((self.count, node, operation))
         if operation is not None:
             run.add((operation,))
+        if self._patience_s and operation is None:
+            world.after(self._patience_s, self._give_up, self.count)
+
+    def _give_up(self, count: int) -> None:
+        """Whatever the answer to this read will be: nobody hears it. (Writes are waited for: what nobody knows makes
+        histories hard to check.)"""
+        if count == self.count and self.asked is not None:
+            self._next(None)
 
     def _operation(self, kind: str, key: bytes, value: bytes) -> tuple[Operation | None, tuple[bytes | None, ...]]:
         """What goes to the log, and what the checker has to know of it."""
@@ -94,16 +108,16 @@ class SimClient:
     # engine.node.Owner
 
     def complete(self, run: Run) -> None:
-        assert self.asked is not None and self.asked.replica is not None
-        machine = self.asked.replica.machine
-        (operation,) = run.items
-        if operation is None:
-            reply: Any = self._read(machine)
-        else:
+        ((count, node, operation),) = run.items
+        waits = count == self.count and self.asked is not None
+        machine = node.replica.machine
+        if operation is not None:
             (reply,) = machine.apply_all([operation])
             assert not isinstance(reply, CommandError), reply.text
-            reply = understood(self.kind, reply)
-        self._next(reply, seen=True)
+            if waits:
+                self._next(understood(self.kind, reply), seen=True)
+        elif waits:
+            self._next(self._read(machine), seen=True)
 
     def _read(self, machine: StateMachine) -> bytes | None:
         view, key = machine.world.views[0], self.key
@@ -121,6 +135,9 @@ class SimClient:
 
     def fail(self, run: Run, refusal: CommandError) -> None:
         self.history.codes[refusal.code] = self.history.codes.get(refusal.code, 0) + 1
+        ((count, _, _),) = run.items
+        if count != self.count or self.asked is None:
+            return
         if refusal.code == "INDETERMINATE":
             assert self.kind != "get", "a read has no effect: its error is definite"
             self._next(UNKNOWN, seen=True)
@@ -138,7 +155,7 @@ class SimClient:
             call = Call(self.name, self.began, ended, self.kind, self.words, reply)
             self.history.calls.setdefault(self.key, []).append(call)
         self.asked = None
-        pause = world.random.expovariate(20)
+        pause = world.random.expovariate(self._rate)
         if self._on_beat:
             pause = ceil((world.now + pause) / BEAT_S) * BEAT_S - world.now
         world.after(pause, self.ask)

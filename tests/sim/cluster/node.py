@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 START_MS = 1_700_000_000_000
 TICK = 0.05
+LATE_S = 0.005
 FAILED_S = 0.1  # as `app_cluster`: a node with a failed log hands over, and goes
 
 
@@ -131,7 +132,9 @@ class SimNode:
         if life != self.life:
             return
         if self.paused_until > self.world.now:
-            self.world.at(self.paused_until, self._act, life, call, arguments)
+            # What came meanwhile is read in any order: a client's request before a word of the new leader, perhaps.
+            late = self.world.random.uniform(0, LATE_S) if call == self.receive else 0.0
+            self.world.at(self.paused_until + late, self._act, life, call, arguments)
             return
         try:
             call(*arguments)

@@ -8,7 +8,7 @@ from random import Random
 from tests.sim.cluster.checks import Checks
 from tests.sim.cluster.clients import History, SimClient
 from tests.sim.cluster.world import Faults, World
-from vaylix_resp.limits import KIB, MIB
+from vaylix_resp.limits import KIB
 from vaylix_resp.raft.ready import Config
 
 CURE_SECONDS = 60.0  # within which a healed cluster has to be at rest, with every node equal
@@ -45,8 +45,8 @@ def limits_of(random: Random) -> tuple[Config, int]:
     config = Config(id=1)
     if random.random() < 0.6:
         config = replace(
-            config, cache_bytes=random.choice((500, 5_000)), append_entries=random.choice((1, 3, 1000)),
-            inflight_messages=random.choice((1, 3, 64)), append_bytes=random.choice((KIB, MIB)),
+            config, cache_bytes=random.choice((500, 5_000)), append_entries=random.choice((2, 1000)),
+            inflight_messages=random.choice((1, 3, 64)), append_bytes=KIB,
             promote_lag=random.choice((5, 1000)),
         )  # fmt: skip
     return config, random.choice((2_000, 10_000, 50_000))
@@ -59,7 +59,7 @@ def play(seed: int, seconds: float = 60.0, *, real_disk: bool = False) -> Outcom
     checks = Checks(world, history)
     for number in range(random.randint(2, 5)):
         node = random.choice((None, 1 + number % world.nodes_count))
-        SimClient(world, f"c{number}", history, node=node)
+        SimClient(world, f"c{number}", history, node=node, fast=number == 0)
     try:
         world.begin()
         world.run_until(seconds)

@@ -52,7 +52,7 @@ def test_the_others_get_on(fault: Callable[[World, SimNode], None], of_leader: b
     fault(world, victim)
     for other in world.nodes.values():
         if other is not victim:
-            SimClient(world, f"c{other.id}", history, node=other.id)
+            SimClient(world, f"c{other.id}", history, node=other.id, fast=True)
     world.run_until(world.now + WITHIN_S)
     before = history.done
     world.run_until(world.now + 4.0)

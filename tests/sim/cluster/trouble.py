@@ -169,5 +169,5 @@ class Trouble:
         told = [other for other in self._up() if node in other.replica.core.membership.members]  # type: ignore[union-attr]
         if told:
             world.add(node, []).start()
-        elif not world.healed:
+        else:
             world.after(0.2, self._join, node)
