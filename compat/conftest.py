@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import redis
 
 from bench.processes import Program, Server, running, us_program
 from compat.__main__ import PEER_COMMAND
+from compat.clients import patient
 from tests.e2e.tools import require
 
 
@@ -33,6 +33,6 @@ def vaylix() -> Iterator[Server]:
 
 @pytest.fixture
 def fresh(server: Server) -> Server:
-    with redis.Redis(port=server.port) as client:
+    with patient(port=server.port) as client:
         client.flushall()
     return server

@@ -10,10 +10,10 @@ from typing import Any
 
 import hiredis
 import pytest
-import redis
 
 from bench.processes import Program, running
 from compat.__main__ import PEER_COMMAND
+from compat.clients import patient
 from compat.redis_commands import NEW_IN_7_2, REDIS_7_2
 from tests.e2e.tools import require
 from vaylix_resp.commands.introspection import arguments_of, describe
@@ -41,7 +41,7 @@ def peer() -> Iterator[dict[str, tuple[list[Any], dict[str, Any]]]]:
     """name -> (COMMAND INFO, COMMAND DOCS) of the real server, for every command and subcommand that we have."""
     require("redis-server")
     names = [spec.name for spec in ours()]
-    with running(Program("redis", PEER_COMMAND)) as server, redis.Redis(port=server.port, protocol=2) as client:
+    with running(Program("redis", PEER_COMMAND)) as server, patient(port=server.port, protocol=2) as client:
         connection = client.connection_pool.get_connection()
         found = []
         for word in ("INFO", "DOCS"):

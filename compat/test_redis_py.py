@@ -18,6 +18,7 @@ import redis.asyncio as aioredis
 from redis.lock import Lock
 
 from bench.processes import Server
+from compat.clients import patient
 
 
 @pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
@@ -27,7 +28,7 @@ def protocol(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def client(fresh: Server, protocol: int) -> Iterator[redis.Redis]:
-    with redis.Redis(port=fresh.port, protocol=protocol, decode_responses=True) as connected:
+    with patient(port=fresh.port, protocol=protocol, decode_responses=True) as connected:
         yield connected
 
 
@@ -55,7 +56,7 @@ def test_keys_and_databases(client: redis.Redis, fresh: Server) -> None:
     assert sorted(client.scan_iter(count=7)) == sorted(f"k{i}" for i in range(300))
     assert set(client.scan_iter(match="k29*", _type="string")) == {"k29", *(f"k29{i}" for i in range(10))}
     assert client.copy("k1", "copy", destination_db=3) is True
-    other = redis.Redis(
+    other = patient(
         port=fresh.port, db=3, decode_responses=True, protocol=client.get_connection_kwargs()["protocol"]
     )
     assert other.get("copy") == "1"
@@ -68,7 +69,7 @@ def test_keys_and_databases(client: redis.Redis, fresh: Server) -> None:
 
 
 def test_dump_and_restore_keep_bytes(fresh: Server, protocol: int) -> None:
-    with redis.Redis(port=fresh.port, protocol=protocol) as client:
+    with patient(port=fresh.port, protocol=protocol) as client:
         client.set("source", bytes(range(256)) * 4)
         client.restore("target", 0, client.dump("source"))
         assert client.get("target") == bytes(range(256)) * 4
@@ -97,7 +98,7 @@ def test_transaction_runs_as_a_whole_or_not_at_all(client: redis.Redis) -> None:
 
 
 def test_watch_sees_a_change_by_another_client(client: redis.Redis, fresh: Server) -> None:
-    other = redis.Redis(port=fresh.port)
+    other = patient(port=fresh.port)
     client.set("balance", 10)
     with client.pipeline() as pipeline:
         pipeline.watch("balance")
@@ -133,7 +134,7 @@ def test_transaction_helper_retries_until_it_wins(client: redis.Redis) -> None:
 
 def test_pool_shared_by_threads(fresh: Server, protocol: int) -> None:
     pool = redis.BlockingConnectionPool(port=fresh.port, max_connections=8, protocol=protocol, timeout=20)
-    client = redis.Redis(connection_pool=pool)
+    client = patient(connection_pool=pool)
 
     def work() -> None:
         for _ in range(100):
@@ -213,7 +214,7 @@ def test_lock_guards_and_lapses(client: redis.Redis) -> None:
 
 def test_lock_release_needs_scripts(fresh: Server) -> None:
     """The honest difference: redis-py releases with EVALSHA, which this version does not have."""
-    with redis.Redis(port=fresh.port) as client:
+    with patient(port=fresh.port) as client:
         lock = client.lock("job", timeout=10)
         lock.acquire()
         if fresh.program.name == "redis":
@@ -233,7 +234,7 @@ class ScriptlessLock(Lock):
 
 
 def test_lock_released_without_a_script(vaylix: Server) -> None:
-    with redis.Redis(port=vaylix.port) as client:
+    with patient(port=vaylix.port) as client:
         client.flushall()
         lock = client.lock("job", timeout=10, lock_class=ScriptlessLock)
         assert lock.acquire()
@@ -248,7 +249,7 @@ def test_lock_released_without_a_script(vaylix: Server) -> None:
 
 def test_conditional_writes_of_newer_servers(vaylix: Server) -> None:
     """Keyword arguments that redis-py 8 has for Redis 8.4."""
-    with redis.Redis(port=vaylix.port, decode_responses=True) as client:
+    with patient(port=vaylix.port, decode_responses=True) as client:
         client.flushall()
         client.set("k", "old")
         assert client.set("k", "new", ifeq="wrong") is None
@@ -294,7 +295,7 @@ def test_invalidation_messages(fresh: Server) -> None:
     pushed: list[Any] = []
     reader.connect()
     reader._parser.set_invalidation_push_handler(pushed.append)
-    with redis.Redis(port=fresh.port) as writer:
+    with patient(port=fresh.port) as writer:
         writer.set("cached", 1)
         for words in (("CLIENT", "TRACKING", "ON"), ("GET", "cached")):
             reader.send_command(*words)

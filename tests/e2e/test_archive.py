@@ -19,6 +19,7 @@ from pathlib import Path
 import redis
 
 from bench.processes import REPOSITORY, Server, info_field, wait_until
+from compat.clients import patient
 from tests.e2e.tools import vaylix
 
 SECONDS = float(os.environ.get("ARCHIVE_SECONDS", "3"))
@@ -37,7 +38,7 @@ class Writers:
         self.threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
 
     def _write(self, number: int) -> None:
-        client = redis.Redis(port=self.port)
+        client = patient(port=self.port)
         try:
             while not self.stopped.is_set():
                 value = self.acknowledged[number] + 1
@@ -73,12 +74,12 @@ def tool(*words: str) -> dict[str, object]:
 
 
 def counts(port: int) -> list[int]:
-    client = redis.Redis(port=port)
+    client = patient(port=port)
     return [int(client.get(f"count:{number}") or 0) for number in range(WRITERS)]
 
 
 def digest(port: int) -> str:
-    return str(redis.Redis(port=port).execute_command("DEBUG", "DIGEST"))
+    return str(patient(port=port).execute_command("DEBUG", "DIGEST"))
 
 
 def sequence(port: int) -> int:
@@ -91,7 +92,7 @@ def test_a_lost_disk_comes_back_from_its_archive(tmp_path: Path) -> None:
     command = COMMAND.format().replace("ARCHIVE", f"'{archive}'")
     points: list[tuple[int, str]] = []
     with vaylix(*OPTIONS, "--archive-command", command, "--pitr-window", "0") as server:
-        client = redis.Redis(port=server.port)
+        client = patient(port=server.port)
         for _ in range(2):
             with writing(server.port):
                 time.sleep(SECONDS / 2)
@@ -120,7 +121,7 @@ def test_a_lost_disk_comes_back_from_its_archive(tmp_path: Path) -> None:
 
 def test_an_online_backup_taken_under_load_is_the_state_at_its_seal(tmp_path: Path) -> None:
     with vaylix(*OPTIONS) as server:
-        client = redis.Redis(port=server.port)
+        client = patient(port=server.port)
         key, copy = server.data_directory / "master.key", tmp_path / "copy"
         with writing(server.port) as writers:
             time.sleep(0.3)
@@ -139,7 +140,7 @@ def test_an_online_backup_taken_under_load_is_the_state_at_its_seal(tmp_path: Pa
         with vaylix(*OPTIONS, "--master-key-file", str(key), directory=shared) as started:
             found = counts(started.port)
             assert all(low <= here <= high + 1 for low, here, high in zip(before, found, after, strict=True))
-            redis.Redis(port=started.port).set("here", "only")
+            patient(port=started.port).set("here", "only")
             assert client.get("here") is None
         for path, content in hashes.items():
             if path.suffix in (".wal", ".vxs"):  # what the server in the backup shares with the original is as it was

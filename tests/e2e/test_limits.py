@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from bench.processes import Server, free_port, us_program, wait_until
+from compat.clients import patient
 from tests.unit.security import pki
 
 DENIED = b"-DENIED Vaylix is running in protected mode because protected mode is enabled and no password is set "
@@ -26,7 +27,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def client(server: Server, **more: object) -> redis.Redis:
     retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
-    return redis.Redis(port=server.port, decode_responses=True, single_connection_client=True, retry=retry, **more)
+    return patient(port=server.port, decode_responses=True, single_connection_client=True, retry=retry, **more)
 
 
 def refusal(one: redis.Redis, *words: str) -> str:
@@ -131,15 +132,15 @@ def test_protected_mode(tmp_path: Path) -> None:
         admin = client(server)
         assert heard(outside, server.port, b"PING\r\n").startswith(DENIED)
         with pytest.raises(redis.RedisError, match="protected mode"):
-            redis.Redis(host=outside, **tls).ping()
-        assert redis.Redis(host="127.0.0.1", **tls).ping(), "a loopback address may, with TLS, too"
+            patient(host=outside, **tls).ping()
+        assert patient(host="127.0.0.1", **tls).ping(), "a loopback address may, with TLS, too"
         admin.execute_command("ACL", "SETUSER", "alice", "on", ">wonderland", "~*", "+@all")
         assert heard(outside, server.port, b"AUTH alice wonderland\r\n").startswith(DENIED), "as in Redis: first of all"
         admin.config_set("requirepass", "looking-glass")
         assert heard(outside, server.port, b"PING\r\n") == b"-NOAUTH Authentication required.\r\n"
         who = {"username": "alice", "password": "wonderland"}
-        assert redis.Redis(host=outside, port=server.port, **who).ping()
-        assert redis.Redis(host=outside, **tls, **who).ping()
+        assert patient(host=outside, port=server.port, **who).ping()
+        assert patient(host=outside, **tls, **who).ping()
         admin.execute_command("ACL", "SETUSER", "default", "resetpass", "nopass")
         assert heard(outside, server.port, b"PING\r\n").startswith(DENIED)
         admin.config_set("protected-mode", "no")

@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import redis
-
+from compat.clients import patient
 from tests.e2e.test_flashback import LOAD, running
 from tests.e2e.tools import vaylix
 
@@ -33,7 +32,7 @@ def test_beside_a_busy_server(tmp_path: Path) -> None:
     options = ("--wal-segment-size", "64kb", "--snapshot-log-size", "1mb", "--pitr-window", "2")
     live: list[dict[str, Any]] = []
     with vaylix(*options) as server:
-        client, source = redis.Redis(port=server.port), server.data_directory
+        client, source = patient(port=server.port), server.data_directory
         with running(LOAD, server.port, 1), running(LOAD, server.port, 2):
             for number in range(ROUNDS):
                 time.sleep(0.5)
@@ -54,4 +53,4 @@ def test_beside_a_busy_server(tmp_path: Path) -> None:
             )
             assert (again["digest"], again["keys"]) == (last["digest"], last["keys"])
     with vaylix(directory=tmp_path / str(ROUNDS - 1)) as server:
-        assert redis.Redis(port=server.port).dbsize() == live[-1]["keys"]
+        assert patient(port=server.port).dbsize() == live[-1]["keys"]

@@ -21,6 +21,7 @@ import pytest
 import redis
 
 from bench.processes import Server, free_port, us_program
+from compat.clients import patient
 from tests.e2e.tools import require
 from tests.unit.security import pki
 
@@ -43,13 +44,13 @@ class Tls:
 
     def client(self, pair: tuple[str, str] | None = None, *, ca: str = "", **more: object) -> redis.Redis:
         certificate = {"ssl_certfile": pair[0], "ssl_keyfile": pair[1]} if pair else {}
-        return redis.Redis(
+        return patient(
             host="localhost", port=self.port, ssl=True, ssl_ca_certs=ca or self.ca, ssl_check_hostname=True,
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0), **certificate, **more,
         )  # fmt: skip
 
     def plain(self, **more: object) -> redis.Redis:
-        return redis.Redis(port=self.server.port, **more)
+        return patient(port=self.server.port, **more)
 
     def pair(self, name: str = "alice", **how: object) -> tuple[str, str]:
         return pki.put(self.place, f"client-{name}-{len(how)}", pki.issued(name, "client", **how))
@@ -302,7 +303,7 @@ def test_a_hang_up_without_tls_is_ignored(tmp_path: Path) -> None:
         server.start()
         os.kill(server.pid, signal.SIGHUP)
         wait(lambda: "SIGHUP is ignored" in server.log_path.read_text(), server.log_path.read_text)
-        with redis.Redis(port=server.port) as plain:
+        with patient(port=server.port) as plain:
             assert plain.ping()
 
 

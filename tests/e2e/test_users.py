@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from bench.processes import Server, us_program
+from compat.clients import patient
 from tests.e2e.tools import require
 
 SECRETS = ("Wonderland-7", "Looking-Glass-8", "Cheshire-9")
@@ -28,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def as_user(server: Server, name: str, password: str) -> redis.Redis:
-    return redis.Redis(port=server.port, username=name, password=password, decode_responses=True)
+    return patient(port=server.port, username=name, password=password, decode_responses=True)
 
 
 def cli(server: Server, *words: str) -> str:
@@ -40,7 +41,7 @@ def cli(server: Server, *words: str) -> str:
 
 
 def test_users_and_roles_survive_a_kill(server: Server) -> None:
-    admin = redis.Redis(port=server.port, decode_responses=True)
+    admin = patient(port=server.port, decode_responses=True)
     admin.execute_command("ACL", "SETROLE", "cats", "~cat:*", "+get", "+set")
     admin.acl_setuser("alice", enabled=True, passwords=["+" + SECRETS[0]], keys=["a:*"], commands=["+get", "+set"])
     admin.execute_command("ACL", "SETUSER", "alice", "role=cats,read-only")
@@ -49,7 +50,7 @@ def test_users_and_roles_survive_a_kill(server: Server) -> None:
     server.kill()
     server.start()
     with pytest.raises(redis.AuthenticationError):
-        redis.Redis(port=server.port).ping()
+        patient(port=server.port).ping()
     again = as_user(server, "default", SECRETS[1])
     assert again.acl_list() == lines and again.acl_getuser("alice")["enabled"]
     alice = as_user(server, "alice", SECRETS[0])

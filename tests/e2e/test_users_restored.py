@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from bench.processes import Server, us_program
+from compat.clients import patient
 from tests.e2e.tools import SERVER_IS_REDIS
 
 pytestmark = pytest.mark.skipif(SERVER_IS_REDIS, reason="Redis keeps users in a file beside its data")
@@ -61,7 +62,7 @@ THEN = (
 
 def client(server: Server, user: tuple[str, str] = ADMIN) -> redis.Redis:
     once = Retry(NoBackoff(), 0)  # a wrong password would be tried again and again, with pauses
-    return redis.Redis(port=server.port, username=user[0], password=user[1], decode_responses=True, retry=once)
+    return patient(port=server.port, username=user[0], password=user[1], decode_responses=True, retry=once)
 
 
 def reached(server: Server, moment: Moment) -> Moment:
@@ -109,7 +110,7 @@ def test_both_moments_come_back_every_way(tmp_path: Path) -> None:
     data, backup = tmp_path / "data", tmp_path / "away" / "b.vxb"
     backup.parent.mkdir()
     with started(data) as server:
-        first = redis.Redis(port=server.port)
+        first = patient(port=server.port)
         for line in FIRST:
             first.execute_command(*line.split())
         before = reached(server, BEFORE)
@@ -142,7 +143,7 @@ def test_both_moments_come_back_every_way(tmp_path: Path) -> None:
 
 def test_a_restore_into_a_running_server_leaves_its_users_alone(tmp_path: Path) -> None:
     with started(tmp_path / "data") as server:
-        first = redis.Redis(port=server.port, decode_responses=True)
+        first = patient(port=server.port, decode_responses=True)
         for line in FIRST:
             first.execute_command(*line.split())
         admin = client(server)

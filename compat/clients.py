@@ -1,0 +1,18 @@
+"""redis-py as tests use it, but patient.
+
+It gives up on a reply after five seconds. On a machine that does many things at once a server may take longer, and timing
+must not decide a test; whatever hangs fails all the same, a minute later.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis
+
+PATIENCE_S: Final = 60.0
+
+
+def patient(**options: Any) -> redis.Redis:
+    """`redis.Redis` with these options."""
+    return redis.Redis(**{"socket_timeout": PATIENCE_S, **options})
