@@ -1,6 +1,6 @@
 """redis-py as tests use it, but patient.
 
-It gives up on a reply after five seconds. On a machine that does many things at once a server may take longer, and timing
+It gives up on a reply after five seconds. A busy machine may need longer, and timing
 must not decide a test; whatever hangs fails all the same, a minute later.
 """
 
