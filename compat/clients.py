@@ -6,11 +6,11 @@ must not decide a test; whatever hangs fails all the same, a minute later.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import redis
 
-PATIENCE_S: Final = 60.0
+from tests.patience import PATIENCE_S
 
 
 def patient(**options: Any) -> redis.Redis:

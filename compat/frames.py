@@ -115,7 +115,7 @@ def encode(argv: tuple[bytes, ...]) -> bytes:
 class Wire:
     """One connection to one server; frames come out in the order of arrival."""
 
-    def __init__(self, port: int, seconds_max: float = 10.0) -> None:
+    def __init__(self, port: int, seconds_max: float = 60.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds_max)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""

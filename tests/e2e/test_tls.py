@@ -23,9 +23,8 @@ import redis
 from bench.processes import Server, free_port, us_program
 from compat.clients import patient
 from tests.e2e.tools import require
+from tests.patience import PATIENCE_S
 from tests.unit.security import pki
-
-PATIENCE_S = 15
 
 
 class Tls:

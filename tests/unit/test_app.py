@@ -9,6 +9,7 @@ import socket
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.unit.server.front import pack, show
 from vaylix_resp import app as module
 from vaylix_resp.app import App, serve
@@ -67,7 +68,7 @@ class Running:
         raise AssertionError("the server does not listen")
 
     async def end(self):
-        return await asyncio.wait_for(self.task, 20)
+        return await asyncio.wait_for(self.task, PATIENCE_S)
 
 
 class Client:
@@ -85,7 +86,7 @@ class Client:
                 found = []
             if len(found) >= len(lines):
                 return found
-            more = await asyncio.wait_for(self.reader.read(1 << 16), 10)
+            more = await asyncio.wait_for(self.reader.read(1 << 16), PATIENCE_S)
             if not more:
                 return [*found, "closed"]
             data += more
@@ -128,7 +129,7 @@ async def test_a_signal_stops_a_busy_server(start, number):
         await asyncio.sleep(0.001)
     os.kill(os.getpid(), number)
     assert await server.end() == EX_OK
-    await asyncio.wait_for(asyncio.gather(*writers, return_exceptions=True), 5)
+    await asyncio.wait_for(asyncio.gather(*writers, return_exceptions=True), PATIENCE_S)
     server = start()
     client = await server.connect()
     (value,) = await client.ask("GET n")

@@ -183,7 +183,7 @@ def test_what_keeps_strangers_out_is_taken_without_a_warning(given):
     "given, warning",
     [
         ({"raft_port": "7", "bind": "0.0.0.0", "cluster_insecure": "yes"}, "cluster-insecure"),
-        ({"write_ack_mode": "local"}, "write-ack-mode local gives what majority gives"),
+        ({"write_ack_mode": "local"}, "write-ack-mode local means majority here"),
         ({"write_ack_mode": "all"}, "while one voter is away"),
     ],
 )

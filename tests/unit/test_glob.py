@@ -69,7 +69,7 @@ def twin_class(p, c, nocase):
         p = p[1:]
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=3000)
 @given(pattern=PATTERNS, subject=SUBJECTS, nocase=st.booleans())
 @example(pattern=b"**", subject=b"", nocase=False)
 @example(pattern=b"*a", subject=b"ba", nocase=False)
@@ -80,7 +80,7 @@ def test_like_the_twin(pattern, subject, nocase):
     assert glob.matches(pattern, subject, nocase=nocase) == twin(pattern, subject, nocase)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(subject=SUBJECTS, cuts=st.sets(st.integers(0, 7)))
 def test_a_subject_with_stars_in_it_matches_itself(subject, cuts):
     pattern = b"".join(b"*" * (n in cuts) + b"\\%c" % byte for n, byte in enumerate(subject))

@@ -13,7 +13,7 @@ PACKAGE = "vaylix_resp"
 ROOT = Path(__file__).parents[2] / PACKAGE
 
 ROWS = {
-    7: {"cli", "app", "app_boot", "app_cluster", "app_joining", "tools", "__main__"},
+    7: {"cli", "app", "app_boot", "app_cluster", "app_ears", "app_joining", "tools", "__main__"},
     6: {"server"},
     5: {"engine"},
     4: {"commands", "peers"},
@@ -35,6 +35,8 @@ PEERS = {
     ("app", "app_cluster"),
     ("app_boot", "app_cluster"),
     ("app_cluster", "app_joining"),
+    ("app_cluster", "app_ears"),
+    ("app_ears", "app_joining"),
     ("cli", "tools"),
     ("config", "directive"),
     ("config", "directives"),

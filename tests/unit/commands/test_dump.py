@@ -54,7 +54,7 @@ def test_the_bytes_are_redis_s(box, value, payload):
     assert box("GET", "other") == value
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     value=st.binary(max_size=300)
     | st.integers(-(1 << 66), 1 << 66).map(lambda n: b"%d" % n)
@@ -127,7 +127,7 @@ def test_a_bomb_is_refused_before_it_takes_memory():
         deserialize(sealed(b"\x00\xc3\x03\x80" + size + b"\x01aa"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(body=st.binary(max_size=40))
 def test_no_bytes_do_harm(body):
     try:
@@ -136,7 +136,7 @@ def test_no_bytes_do_harm(body):
         assert refused.text in (BAD_FORMAT, "ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), value=st.binary(max_size=60))
 def test_any_changed_bit_is_noticed(data, value):
     payload = bytearray(serialize(value))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.unit.engine.lab import START_MS, Client, Clock, Lab, op
 from tests.unit.engine.test_boot import some_of_everything
 from vaylix_resp.commands.ports import Later
@@ -71,7 +72,7 @@ async def reply_of(later: Later | CommandError) -> Any:
         return later
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     later.listen(future.set_result)
-    return await asyncio.wait_for(future, 60)
+    return await asyncio.wait_for(future, PATIENCE_S)
 
 
 class Writer(Client):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from vaylix_resp.engine.children import MESSAGE_BYTES_MAX, ChildFailed, Children
 
 # `python -m vaylix_resp SCRIPT`: a package of that name in front of ours runs its argument.
@@ -115,7 +116,7 @@ async def test_cancelling_ends_all_and_those_to_come() -> None:
     children.cancel()
     for work in [*works, asyncio.ensure_future(run("import time; time.sleep(60)", children))]:
         with pytest.raises(ChildFailed, match=f"status -{int(signal.SIGTERM)}"):
-            await asyncio.wait_for(work, 30)
+            await asyncio.wait_for(work, PATIENCE_S)
     assert not children._processes
 
 

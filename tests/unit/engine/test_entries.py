@@ -21,7 +21,7 @@ def test_a_body_is_requests_as_they_come_over_the_wire() -> None:
 
 
 @given(OPERATIONS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_goes_in_comes_out(operations: list[list[bytes]]) -> None:
     assert list(entries.decode(entries.encode(operations))) == operations
 

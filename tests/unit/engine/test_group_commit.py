@@ -11,14 +11,13 @@ from typing import Any, cast
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.unit.engine.lab import Client, Lab, op
 from vaylix_resp.engine import node as node_module
 from vaylix_resp.engine.group_commit import INLINE_US_MAX, GroupCommit
 from vaylix_resp.engine.node import Run
-from vaylix_resp.errors import EX_BROKEN, EX_IO, Halt
+from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_IO, Halt
 from vaylix_resp.resp.reply import OK
-
-WAIT_SECONDS_MAX = 20.0  # for the thread; reached only when something is wrong
 
 
 class Loop:
@@ -44,7 +43,7 @@ class Loop:
 
     def hear(self) -> None:
         """Wait for the thread to report."""
-        call, arguments = self._from_threads.get(timeout=WAIT_SECONDS_MAX)
+        call, arguments = self._from_threads.get(timeout=PATIENCE_S)
         call(*arguments)
 
 
@@ -105,13 +104,13 @@ def test_one_batch_is_in_flight_and_the_next_gathers(desks: Make) -> None:
     def blocked() -> None:
         in_sync.append(len(in_sync))
         started.set()
-        assert go.wait(WAIT_SECONDS_MAX)
+        assert go.wait(PATIENCE_S)
         sync()
 
     desk.lab.store.wal.sync = blocked  # type: ignore[method-assign]
     desk.client.write(op("INCR n"))
     desk.loop.turn()
-    assert started.wait(WAIT_SECONDS_MAX)
+    assert started.wait(PATIENCE_S)
     for name in "ab":
         desk.lab.new_client(name).write(op("INCR n"))
         desk.loop.turn()
@@ -329,3 +328,11 @@ def test_nobody_waits_behind_a_batch_that_was_too_large(
         desk.lab.new_client(name).write(op(f"SET {name} {'x' * 600}"))
     desk.run()
     assert desk.told[1:] == [(name, "done", [OK]) for name in "abc"] and desk.commit.idle
+
+
+def test_an_entry_that_only_newer_software_can_apply_ends_the_server_with_its_reason(desks: Make) -> None:
+    desk = desks()
+    desk.client.write((b"@version", b"99"))
+    desk.run()
+    (halt,) = desk.halts
+    assert halt.exit_code == EX_CONFIG and "cluster version 99 is in force" in str(halt)

@@ -21,6 +21,7 @@ from vaylix_resp.engine.publication import (
     ENTRY_BYTES_MAX,
     ENTRY_ROWS_MAX,
     IN_FLIGHT_MAX,
+    MODES,
     Publication,
     Publications,
     Row,
@@ -190,6 +191,38 @@ async def test_one_at_a_time() -> None:
             desk.publications.begin()
         await desk.drive(end(begun))
     assert desk.publications.begin().name == b"publication 3"
+
+
+@pytest.mark.parametrize("modes", [(one, two) for one in MODES for two in MODES])
+async def test_two_nodes_at_once_are_as_one_after_the_other(modes: tuple[str, str]) -> None:
+    """Each node makes one at a time; what two have put aside does not mix, and whoever publishes last comes last."""
+    mine = [(b"key:%d" % number, b"mine", None, 0) for number in range(4)]
+    theirs = [(b"key:%d" % number, b"theirs", None, 0) for number in range(2, 6)]
+    found = []
+    for together in (True, False):
+        desk = Desk()
+        desk.lab.write("SET old x")
+        there = Publications(desk.propose, lambda: b"of another node")
+
+        async def story(desk: Desk = desk, there: Publications = there, together: bool = together) -> None:
+            one = desk.publications.begin()
+            await one.stage(0, mine[:2])
+            if not together:
+                await one.stage(0, mine[2:])
+                await one.publish(modes[0])
+            two = there.begin()
+            await two.stage(0, theirs[:2])
+            if together:
+                await one.stage(0, mine[2:])
+                await one.publish(modes[0])
+            await two.stage(0, theirs[2:])
+            await two.publish(modes[1])
+
+        await desk.drive(story())
+        assert not desk.lab.machine.world.staged
+        found.append(desk.live())
+    assert found[0] == found[1] and found[0][b"key:5"] == b"theirs"
+    assert (b"key:0" in found[0]) is (modes[1] == "merge") and (b"old" in found[0]) is (modes == ("merge", "merge"))
 
 
 @pytest.mark.parametrize("staged", [0, 1, 3])

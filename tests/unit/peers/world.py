@@ -9,6 +9,7 @@ from random import Random
 
 import uvloop
 
+from tests.patience import PATIENCE_S
 from tests.unit.peers.worlds import identity
 from vaylix_resp.peers import dialer, door, founder, link
 from vaylix_resp.peers.link import Peers
@@ -18,7 +19,6 @@ from vaylix_resp.peers.roster import Roster
 
 KEY = b"s" * 32
 QUICK = Timing(heartbeat_s=0.02, silence_s=5.0)
-PATIENCE_S = 20  # a test that hangs fails
 
 
 def on_both_loops(test):
@@ -40,7 +40,7 @@ class Node:
     def __init__(self, number=1, *, trust=None, timing=QUICK, me=None, places=None):
         self.me = me or identity(number)
         self.roster = Roster(self.me)
-        self.messages, self.guests, self.connected, self.unreachable = [], [], [], []
+        self.messages, self.guests, self.connected, self.unreachable, self.gone = [], [], [], [], []
         self._news = asyncio.Event()
         self.answer = None  # called for each message of a guest
         self.peers = Peers(self.roster, trust or Trust(KEY), self, Random(number), timing=timing, places=places)
@@ -67,6 +67,10 @@ class Node:
 
     def on_unreachable(self, node):
         self.unreachable.append(node)
+        self._news.set()
+
+    def on_gone(self, node):
+        self.gone.append(node)
         self._news.set()
 
     def on_guest(self, guest, message):

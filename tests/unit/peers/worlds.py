@@ -94,6 +94,9 @@ BY_CLASS = {
     driver.SnapshotWant: st.builds(driver.SnapshotWant, ids, number),
     driver.SnapshotChunk: chunks(),
     driver.SnapshotDone: st.builds(driver.SnapshotDone, ids, flags, ascii_text),
+    driver.DigestAsk: st.builds(
+        driver.DigestAsk, ids, st.integers(1, 2), st.integers(0, 15), st.lists(data, max_size=5).map(tuple)
+    ),
     driver.Digest: st.builds(driver.Digest, number, digest),
     driver.Info: st.builds(driver.Info, ascii_text, word, *[st.integers(0, 65535)] * 2, *[number] * 6),
     driver.JoinRequest: st.builds(driver.JoinRequest, name, ascii_text, st.integers(1, 65535), ascii_text, word),

@@ -11,6 +11,7 @@ A script is text: commands, a line of dashes, what they are expected to print, a
     propose 1 x [n]     n operations in one batch                            hold 1  fsync 1        its disk waits, goes on
     stall 1  apply 1    its state machine waits, goes on                     crash 1  restart 1     what is not synced is lost
     read 1 r            transfer 1 2    add 1 4    promote 1 4    remove 1 3 [force]     unreachable 1 2
+    gone 2 1            node 2 is told that node 1 has died
     compact 1 5         stream 1 3 [failed|unread]   late-disk 1  fetched 1   status     log
     keep 1>2 [kind]     late        that message comes now                   forget 3 1      its disk is an older copy
 Not here: chance. Elections end as the script delivers their messages; each node draws its timeouts from its own seed.
@@ -374,6 +375,15 @@ class Bench:
 
     def do_heal(self) -> None:
         self.cut_links.clear()
+
+    def do_unfit(self, node: str) -> None:
+        """The driver says that it must not lead."""
+        self.core(node).stand_down()
+        self.pump(node)
+
+    def do_gone(self, node: str, leader: str) -> None:
+        self.core(node).leader_gone(int(leader))
+        self.pump(node)
 
     # --- what the driver does ---------------------------------------------------------------------------------------
 

@@ -270,5 +270,5 @@ class LogTwin(RuleBasedStateMachine):
         assert log.waiting_bytes == sum(129 for entry in self.model if entry.last > log.given)
 
 
-LogTwin.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+LogTwin.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestLogTwin = LogTwin.TestCase

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vaylix_resp.raft.progress import Inflight, Progress, State
@@ -21,7 +21,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_the_window_beside_a_plain_list(steps: list[tuple[str, int]]) -> None:
     window, slow, last = Inflight(3, 100), [], 0

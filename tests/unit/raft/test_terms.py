@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vaylix_resp.raft.terms import Terms
@@ -49,7 +49,6 @@ def same(fast: Terms, slow: Slow) -> None:
             assert fast.floor(index, term) == slow.floor(index, term), (index, term)
 
 
-@settings(deadline=None)
 @given(STARTS, LENGTHS)
 def test_runs_know_the_term_of_each_index(start: EntryId, lengths: list[tuple[int, int]]) -> None:
     fast, slow, _ = both(start, lengths)
@@ -57,7 +56,6 @@ def test_runs_know_the_term_of_each_index(start: EntryId, lengths: list[tuple[in
     same(Terms(start, fast.runs(), EntryId(fast.last, fast.last_term)), slow)
 
 
-@settings(deadline=None)
 @given(STARTS, LENGTHS, st.data())
 def test_a_log_is_cut_and_grows_again(start: EntryId, lengths: list[tuple[int, int]], data: st.DataObject) -> None:
     fast, slow, ends = both(start, lengths)
@@ -70,7 +68,6 @@ def test_a_log_is_cut_and_grows_again(start: EntryId, lengths: list[tuple[int, i
     same(fast, slow)
 
 
-@settings(deadline=None)
 @given(STARTS, LENGTHS, st.data())
 def test_a_log_is_pruned(start: EntryId, lengths: list[tuple[int, int]], data: st.DataObject) -> None:
     fast, slow, ends = both(start, lengths)

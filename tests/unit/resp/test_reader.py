@@ -204,7 +204,7 @@ PLACES = st.lists(st.integers(min_value=0, max_value=5000), max_size=8)
 
 
 @given(STREAMS, PLACES, st.booleans())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @example(b'*1\r\n$4\r\nPING\r\n"\n', [3], True)
 def test_the_quick_reader_and_its_slow_twin(data: bytes, places: list[int], trusted: bool) -> None:
     expected = slow_read(data, trusted=trusted)
@@ -213,19 +213,19 @@ def test_the_quick_reader_and_its_slow_twin(data: bytes, places: list[int], trus
 
 
 @given(TAME)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_byte_by_byte(data: bytes) -> None:
     assert quick_read(data[i : i + 1] for i in range(len(data))) == slow_read(data)
 
 
 @given(st.binary(max_size=200), PLACES, st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_noise_is_refused_or_waited_for(data: bytes, places: list[int], trusted: bool) -> None:
     assert quick_read(cut(data, places), trusted=trusted) == slow_read(data, trusted=trusted)
 
 
 @given(st.text(alphabet=" \t\v\f\r\0\"'\\abxn0F", max_size=30).map(str.encode))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_quoting(line: bytes) -> None:
     assert split_words(line) == slow_split(line)
 

@@ -126,7 +126,7 @@ REPLIES = st.recursive(
 
 
 @given(REPLIES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @pytest.mark.parametrize("proto", [2, 3])
 def test_a_client_reads_what_was_meant(proto: int, reply: Any) -> None:
     assert read_back(encode(reply, proto)) == seen(reply, proto)
@@ -169,7 +169,7 @@ def test_doubles(value: float, text: bytes) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_a_double_survives(value: float) -> None:
     text = format_double(value)
     assert float(text) == value

@@ -158,7 +158,7 @@ WRONG = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_fields_of_any_kind_are_refused_in_one_line(data):
     """With checksum and spelling made right, as a program that is not ours might."""
     disk = SimDisk()

@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.unit.security import pki
 from tests.unit.server.front import Stage, pack
 from vaylix_resp.errors import EX_CONFIG, Halt
@@ -48,7 +49,7 @@ def certificates(tmp_path):
 
 async def ask(reader, writer, *lines):
     writer.write(pack(*lines))
-    return await asyncio.wait_for(reader.readline(), 5)
+    return await asyncio.wait_for(reader.readline(), PATIENCE_S)
 
 
 async def test_tcp(opened):
@@ -150,7 +151,7 @@ async def test_a_slow_reader_over_tls(opened, certificates):
     assert 0 < client.output_bytes < 4 << 20
     slow_writer.transport.resume_reading()
     expected = 40 * len(b"$1048576\r\n" + bytes(1 << 20) + b"\r\n")
-    assert len(await asyncio.wait_for(slow_reader.readexactly(expected), 20)) == expected
+    assert len(await asyncio.wait_for(slow_reader.readexactly(expected), PATIENCE_S)) == expected
     assert not stage.shared.buffering
     for one in (writer, slow_writer):
         one.close()
@@ -206,7 +207,7 @@ async def test_pressure_on_a_real_socket(opened):
     slow.setblocking(False)
     loop, got = asyncio.get_running_loop(), 0
     while got < expected:
-        got += len(await asyncio.wait_for(loop.sock_recv(slow, 1 << 20), 5))
+        got += len(await asyncio.wait_for(loop.sock_recv(slow, 1 << 20), PATIENCE_S))
     assert got == expected and not stage.shared.buffering
     slow.close()
     writer.close()
@@ -220,7 +221,7 @@ async def test_half_a_close_on_a_real_socket(opened):
     writer.write_eof()
     await asyncio.sleep(0.05)
     stage.commit()
-    assert await asyncio.wait_for(reader.read(), 5) == b"+OK\r\n:0\r\n$1\r\n1\r\n"
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b"+OK\r\n:0\r\n$1\r\n1\r\n"
     writer.close()
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import uvloop
 
+from tests.patience import PATIENCE_S
 from tests.unit.security import pki
 from vaylix_resp.errors import CommandError
 from vaylix_resp.observability import logs
@@ -17,7 +18,6 @@ from vaylix_resp.server import tls_door
 from vaylix_resp.server.tls_door import LINES_PER_SECOND, Door
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
-PATIENCE_S = 20  # far more than anything here takes
 
 
 class Settings:

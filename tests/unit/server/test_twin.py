@@ -114,7 +114,7 @@ def contents(stage: Stage) -> list[tuple[dict[bytes, bytes], dict[bytes, int]]]:
     ]
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.lists(STREAM, min_size=CLIENTS, max_size=CLIENTS), st.lists(STEP, max_size=60))
 def test_any_interleaving_has_an_order(streams, steps):
     twin = Twin(streams)
@@ -156,7 +156,7 @@ CACHED = st.lists(
 ).map(lambda parts: [line for part in parts for line in part.split("|")])  # fmt: skip
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.lists(CACHED, min_size=2, max_size=2), st.lists(STEP, max_size=40), st.sampled_from(["", "NOLOOP", "BCAST"]))
 def test_what_a_tracking_client_has_cached_is_true(streams, steps, mode):
     stage = Stage()

@@ -226,7 +226,7 @@ class AgainstTwin(RuleBasedStateMachine):
 
 
 TestAgainstTwin = AgainstTwin.TestCase
-TestAgainstTwin.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestAgainstTwin.settings = settings(max_examples=200, stateful_step_count=40)
 
 
 def filled(count):

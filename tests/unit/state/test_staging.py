@@ -404,7 +404,7 @@ def low_thresholds() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(STEP, max_size=30), st.integers(0, 20), st.sampled_from([0, 3, 1000]), st.sampled_from([0, 10, 1 << 20]))
 def test_any_history(steps: Any, cut: int, index_from: int, rewrite_max: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

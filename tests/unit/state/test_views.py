@@ -100,7 +100,7 @@ def written(machine, action):
     return {(n, key) for n, key in PLACES if (n, key) in there or (1 - n, key) in there}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(entries=st.lists(st.lists(ACTION, min_size=1, max_size=5), max_size=12))
 def test_a_version_never_comes_back(entries):
     """Not for any place, whatever happens in between, also several times within one entry."""
@@ -159,7 +159,7 @@ def test_version_is_the_sequence_or_one_more(entries, expected):
     assert (0 if item is None else version_of(item)) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     before=st.lists(st.lists(ACTION, min_size=1, max_size=4), max_size=8),
     after=st.lists(st.lists(ACTION, min_size=1, max_size=4), max_size=4),

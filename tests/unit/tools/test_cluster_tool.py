@@ -55,7 +55,7 @@ def shown(report):
 def test_each_node_speaks_for_itself():
     report = gather(ASKED, nodes(first=status(2), n1=status(1, applied=100, committed=100), n3=status(3, applied=80)))
     assert shown(report) == [
-        f"cluster {'c' * 32}: led by node-1 at 10.0.0.1:6379, term 7; asked node-2 at 127.0.0.1:6380",
+        f"cluster {'c' * 32}: led by node-1 at 10.0.0.1:6379, term 7, version 1 (not yet 2: on its way); asked node-2 at 127.0.0.1:6380",
         "",
         "node address role term committed applied lag heard ms fsync ms state",
         "node-1 10.0.0.1:6379 leader 7 100 100 0 0 0.0 / 0.1 leader",
@@ -94,7 +94,7 @@ def test_who_knows_most_is_believed():
 def test_no_leader_is_named_when_nobody_knows_one():
     report = gather(ASKED, nodes(first=status(2, leader=None), n1=Unanswered("no"), n3=status(3, leader=None)))
     assert not report.led
-    assert shown(report)[0].startswith(f"cluster {'c' * 32}: NO LEADER IS KNOWN, term 7; asked node-2")
+    assert shown(report)[0].startswith(f"cluster {'c' * 32}: NO LEADER IS KNOWN, term 7, version 1 (not yet 2: on its way); asked node-2")
 
 
 def test_another_node_at_an_address_is_not_taken_for_it():
@@ -103,11 +103,29 @@ def test_another_node_at_an_address_is_not_taken_for_it():
     assert report.problems == {str(IDS[2]): "another node is at its address here"}
 
 
+def test_a_server_alone_is_no_cluster_and_has_no_name_made_up():
+    server = FakeAdmin()
+    found = _plain(server.connect().call("RAFT", "STATUS"))
+    lines = shown(Report(found, {found["id"]: found}, {}))
+    assert lines[0] == f"no cluster: the server at 127.0.0.1:6380 has no raft-port and stands alone; term {found['term']}"
+    assert len(lines) == 4 and lines[3].startswith("- 127.0.0.1:6379 leader ")
+
+
 @pytest.mark.parametrize("log, state", [("failed", "LOG FAILED"), ("full", "LOG FULL"), ("ok", "replicate")])
 def test_a_log_that_takes_nothing_shows(log, state):
     own = status(2, log=log)
     report = Report(own, {own["id"]: own}, {})
     assert row(report, own["members"][1])[-1] == state
+
+
+@pytest.mark.parametrize("asked", ["itself", "another"])
+def test_a_node_whose_data_differ_shows(asked):
+    """As it says itself, and as the state that all share says when it cannot be asked."""
+    wrong = {2: {"state": "differs"}}
+    second = status(2, members=wrong, data="differs") if asked == "itself" else Unanswered("no")
+    lines = shown(gather(ASKED, nodes(first=status(1, members=wrong), n2=second, n3=status(3, members=wrong))))
+    assert lines[4].endswith(" DATA DIFFERS") and lines[5].endswith("replicate")
+    assert lines[7].startswith("node-2: its data differ from the others'")
 
 
 def test_json_has_all_of_it():
@@ -215,3 +233,20 @@ def test_a_cluster_without_a_leader_is_exit_code_1(server, capsys):
     start()
     code, out, _ = run(capsys, "--host", "127.0.0.1", "--port", str(port))
     assert code == 1 and "NO LEADER IS KNOWN" in out
+
+
+@pytest.mark.parametrize(("facts", "changes", "says"), [
+    ({}, {"cluster-version": 2}, "version 2"),
+    ({}, {}, "version 1 (not yet 2: on its way)"),
+    ({2: {"understands": 1}, 3: {"understands": None}}, {}, "version 1 (not yet 2: node-2 (1), node-3 (?))"),
+])  # fmt: skip
+def test_the_cluster_version_and_who_holds_it_back(facts, changes, says):
+    report = gather(ASKED, nodes(first=status(1, members=facts, **changes), n2=Unanswered("no"), n3=Unanswered("no")))
+    assert shown(report)[0].endswith(f"term 7, {says}; asked node-1 at 127.0.0.1:6380")
+    assert as_data(report)["cluster-version"] == report.best["cluster-version"]
+
+
+def test_a_node_of_the_first_version_says_nothing_of_it():
+    first = {name: value for name, value in status(1).items() if name not in ("cluster-version", "understands")}
+    report = gather(ASKED, nodes(first=first, n2=Unanswered("no"), n3=Unanswered("no")))
+    assert "term 7, version 1;" in shown(report)[0] and as_data(report)["cluster-version"] == 1

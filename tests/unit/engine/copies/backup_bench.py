@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from tests.patience import PATIENCE_S
 from tests.sim.disk.simdisk import PowerCut, SimDisk
 from tests.unit.engine.lab import Lab, op
 from vaylix_resp.commands.ports import Later
@@ -21,8 +22,6 @@ from vaylix_resp.engine.children import Children
 from vaylix_resp.engine.copies.online_backup import OnlineBackup
 from vaylix_resp.engine.group_commit import GroupCommit
 from vaylix_resp.errors import CommandError, Halt
-
-WAIT_S = 30.0
 
 
 class InPlace(Children):
@@ -74,13 +73,13 @@ class Bench:
 
     async def rest(self) -> None:
         """Until nothing that the backup has begun is still going on: a failed one deletes its files behind the state."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while self.backup._jobs:
                 self._check_power()
                 await asyncio.sleep(0.001)
 
     async def until(self, *states: str) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while self.backup.state not in states:
                 self._check_power()
                 await asyncio.sleep(0.001)
@@ -111,7 +110,7 @@ async def reply_of(reply: Any) -> Any:
         return reply
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     reply.listen(future.set_result)
-    return await asyncio.wait_for(future, WAIT_S)
+    return await asyncio.wait_for(future, PATIENCE_S)
 
 
 def files_below(disk: SimDisk, directory: str) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sim.disk.simdisk import Fault, SimDisk
 from tests.unit.engine.copies.backup_bench import Bench
 from tests.unit.engine.lab import ROOT, Lab
@@ -544,7 +545,7 @@ def test_the_end_of_the_server_ends_the_command(tmp_path):
 
     async def scenario(bench: Bench, archive: Archiver) -> None:
         task = asyncio.create_task(archive.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not (yard.target / "pid").exists():
                 await asyncio.sleep(0.01)
         task.cancel()
@@ -565,7 +566,7 @@ def test_a_command_that_may_not_be_killed_does_not_keep_the_server(tmp_path, mon
 
     async def scenario(bench: Bench, archive: Archiver) -> None:
         task = asyncio.create_task(archive.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not (yard.target / "pid").exists():
                 await asyncio.sleep(0.01)
         with monkeypatch.context() as patch:
@@ -595,7 +596,7 @@ def test_a_cancel_while_the_command_is_being_started_ends_it_too(tmp_path, monke
 
     async def scenario(bench: Bench, archive: Archiver) -> None:
         task = asyncio.create_task(archive.run())
-        await asyncio.wait_for(started.wait(), 20)
+        await asyncio.wait_for(started.wait(), PATIENCE_S)
         task.cancel()
         await asyncio.wait([task], timeout=20)
         assert task.cancelled()

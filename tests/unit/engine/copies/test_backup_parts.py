@@ -17,9 +17,11 @@ from vaylix_resp.engine.boot import new_machine
 from vaylix_resp.engine.copies.backup_parts import parts_of, take
 from vaylix_resp.engine.copies.backup_state import load
 from vaylix_resp.engine.keys import SealedKeys
+from vaylix_resp.errors import EX_CONFIG
 from vaylix_resp.state import image
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.machine import StateMachine
+from vaylix_resp.state.versions import TooNew
 from vaylix_resp.storage.copies.backup_sidecar import encode_sidecar
 from vaylix_resp.storage.errors import Corrupt
 from vaylix_resp.storage.sealing import CLEAR
@@ -59,7 +61,9 @@ def test_they_come_back_as_they_were(sealed: bool) -> None:
 
 
 def test_every_part_that_is_no_key_has_a_name() -> None:
-    kinds = {kind for kind, _ in image.dump(some_users())} - {image.META, image.ITEMS}
+    machine = some_users()
+    machine.apply([b"@version", b"2"])
+    kinds = {kind for kind, _ in image.dump(machine)} - {image.META, image.ITEMS}
     assert kinds == set(image.PARTS)
 
 
@@ -124,6 +128,7 @@ def test_other_lines_are_refused(lines: list[bytes], said: str) -> None:
     ("maintenance", []), ("maintenance", [1, 2]), ("maintenance", ["m", 1]), ("maintenance", [-1, "m"]),
     ("audit_heads", [["n", 1, "h"]]), ("audit_heads", [["n", "1", "h", 1]]), ("audit_heads", [[{}, 1, "h", 1]]),
     ("audit_heads", [[{"text": "n"}, 1, "h", 1]]), ("audit_heads", {"text": "n"}),
+    ("cluster_version", []), ("cluster_version", ["2"]), ("cluster_version", [1]), ("cluster_version", 2),
     ("maintenance", [1, "m", "m"]), ("maintenance", [1, {"text": "m"}]), ("maintenance", [1 << 80, "m"]),
 ])  # fmt: skip
 def test_parts_of_another_shape_are_refused(name: str, value: Any) -> None:
@@ -140,3 +145,14 @@ def test_a_backup_of_format_1_has_no_parts_and_is_read() -> None:
     disk.put(PATH, raw)
     disk.put("./b.json", encode_sidecar(replace(sidecar, sha256=digest, plain_sha256=digest)))
     assert digest_hex(load(disk, PATH, lambda: CLEAR, lambda: None).machine) == sidecar.state_digest
+
+
+def test_a_backup_of_a_newer_cluster_version_is_refused() -> None:
+    machine = some_users()
+    machine.apply([b"@version", b"2"])
+    assert lines_of(machine)[1] == part("cluster_version", [2]), "in front of all that may need it"
+    disk = SimDisk()
+    edited(disk, [HEAD, part("cluster_version", [3]), ACCOUNTS, MAINTENANCE, AUDIT, KEY, TAIL])
+    with pytest.raises(TooNew, match="cluster version 3 is in force in this data.*start a newer version") as refused:
+        load(disk, PATH, lambda: CLEAR, lambda: None)
+    assert refused.value.exit_code == EX_CONFIG

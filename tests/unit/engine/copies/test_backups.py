@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sim.disk.simdisk import Fault, PowerCut, SimDisk
 from tests.unit.engine.lab import SMALL, Client, Lab, op
 from vaylix_resp.commands.operations import publish, stage
@@ -120,7 +121,7 @@ class Desk:
 async def reply_of(later: Any) -> Any:
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     later.listen(future.set_result)
-    return await asyncio.wait_for(future, 60)
+    return await asyncio.wait_for(future, PATIENCE_S)
 
 
 async def refusal_of(later: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sim.disk.simdisk import Fault, SimDisk
 from tests.unit.engine.copies.backup_bench import Bench, files_below
 from tests.unit.engine.lab import ROOT, Lab
@@ -436,7 +437,7 @@ def play_until(call: int | None) -> tuple[Story, SimDisk, int]:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: None)  # it only prints the cut
         bench = Bench(lab)
         task = asyncio.create_task(story.play(bench))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while not (task.done() or lab.sim.off):
                 await asyncio.sleep(0.0005)
         task.cancel()  # it may wait for somebody whom the cut has met

@@ -112,7 +112,7 @@ def state_at(lab: Lab, point: Point) -> str:
     return digest_hex(rebuild(history_of(lab), point, lab.clock.ms).machine)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.integers(0, 1 << 32))
 def test_every_sequence_and_time_of_a_random_history(seed: int) -> None:
     recorder = Recorder(seed)

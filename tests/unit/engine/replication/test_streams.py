@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from tests.unit.engine.lab import Lab, op
@@ -24,8 +25,10 @@ from vaylix_resp.raft.ready import Persist
 from vaylix_resp.raft.types import EntryId, HardState, SnapshotMeta
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.nodes import NodeInfo
+from vaylix_resp.storage.errors import Corrupt
 from vaylix_resp.storage.hard_state import Identity
 from vaylix_resp.storage.recovery import Recovered
+from vaylix_resp.storage.snapshot import SnapshotReader, received_path
 from vaylix_resp.storage.store import Store
 
 CLUSTER = b"c" * 16
@@ -108,7 +111,7 @@ async def streamed(wire: Wire) -> SnapshotMeta | None:
     try:
         wire.sender.begin(RECEIVER)
         wire.sender.begin(RECEIVER)
-        return await asyncio.wait_for(wire.outcome, 60.0)
+        return await asyncio.wait_for(wire.outcome, PATIENCE_S)
     finally:
         job.cancel()
 
@@ -305,6 +308,42 @@ def test_what_has_come_in_vain_is_removed() -> None:
         again = SnapshotOffer(7, "another", EntryId(99, 9), 0, 10, b"d" * 16)
         await wire.receiver._begin(SENDER, again)
         assert not new.disk.exists(loaded.received.path) and wire.receiver.ready == {}
+
+    asyncio.run(run())
+
+
+def test_what_the_log_has_overtaken_is_let_go() -> None:
+    """The leader that sent it has died, say: nobody will ask for it, and it is as large as the state itself."""
+
+    async def run() -> None:
+        old, new = member(SENDER, 50), member(RECEIVER, 0)
+        snapshot(old)
+        wire = Wire(old.store, new.store)
+        meta = await streamed(wire)
+        assert meta is not None
+        [loaded] = wire.receiver.ready.values()
+        wire.receiver.look(meta.last.index - 1)
+        assert new.disk.exists(loaded.received.path) and wire.receiver.ready
+        wire.receiver.look(meta.last.index)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert not new.disk.exists(loaded.received.path) and not wire.receiver.ready
+
+    asyncio.run(run())
+
+
+def test_what_cannot_be_loaded_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(machine: object, reader: SnapshotReader) -> None:
+        reader.close()
+        raise Corrupt("received", 0, "what this version knows")
+
+    monkeypatch.setattr(module, "load_snapshot", load)
+
+    async def run() -> None:
+        old, new = member(SENDER, 50), member(RECEIVER, 0)
+        snapshot(old)
+        wire = Wire(old.store, new.store)
+        assert await streamed(wire) is None
+        assert not new.disk.exists(received_path("data", old.machine.applied)) and not wire.receiver.ready
 
     asyncio.run(run())
 

@@ -56,7 +56,7 @@ rows_of_any_kind = st.lists(
 
 
 @KINDS
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=rows_of_any_kind, chunk=st.integers(40, 400))
 def test_what_is_read_is_what_was_written(keys: Keys, rows: list[Row], chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
