@@ -1,7 +1,8 @@
 """What has to hold over all nodes, at each step and at the end. Watches from outside; knows nothing of how it is done.
 
-One leader in a term; nothing leaves before what it relies on is in the log; what is applied at a place is the same batch everywhere, in every life; the same state at the same
-place; applied <= committed <= last. At the end: everybody has the same, and histories are linearizable.
+One leader in a term; nothing leaves before what it relies on is in the log; what is applied at a place is the same batch
+everywhere, in every life; the same state at the same place; applied <= committed <= last; with `write-ack-mode all`, what
+is answered is on the disk of every voter. At the end: everybody has the same, and histories are linearizable.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Checks:
         world.checks.append(self.turn)
         world.on_start.append(self._watch)
         world.on_send.append(self._sends)
+        if world.ack_all:
+            world.on_answer.append(self._answers)
 
     def _watch(self, node: SimNode) -> None:
         assert node.replica is not None
@@ -67,6 +70,17 @@ class Checks:
             assert kept, f"node {node.id} sends {message}; its log has a vote for {vote}"
         if isinstance(message, AppendReply) and not message.rejected:
             assert message.index <= wal.last, f"node {node.id} sends {message}; its log ends at {wal.last}"
+
+    def _answers(self, node: SimNode) -> None:
+        assert node.replica is not None
+        sequence = node.replica.machine.applied
+        replicas = [other.replica for other in self._world.nodes.values() if other.replica is not None]
+        newest = max(replicas, key=lambda replica: replica.machine.applied)  # it may know of a voter that has left
+        for voter in node.replica.core.membership.voters & newest.core.membership.voters:
+            other = self._world.nodes[voter].replica
+            if other is not None:
+                has = other.core.log.persisted
+                assert has >= sequence, f"node {node.id} answers at {sequence}, which node {voter} has up to {has}"
 
     def turn(self, node: SimNode) -> None:
         replica = node.replica

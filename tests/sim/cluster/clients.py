@@ -57,7 +57,7 @@ class SimClient:
             return
         up = [node for node in world.nodes.values() if node.belongs and self.node in (None, node.id)]
         if not up:
-            if self.node is not None and world.nodes[self.node].up:
+            if self.node is not None and (world.nodes[self.node].up or world.nodes[self.node].gone):
                 self.node = None  # it has left
             world.after(0.2, self.ask)
             return
@@ -113,6 +113,7 @@ class SimClient:
         machine = node.replica.machine
         if operation is not None:
             (reply,) = machine.apply_all([operation])
+            self.world.answered(node)
             assert not isinstance(reply, CommandError), reply.text
             if waits:
                 self._next(understood(self.kind, reply), seen=True)

@@ -82,8 +82,10 @@ class SimLoop(Loop):  # type: ignore[misc]
 
     def create_task(self, coro: Any, **_: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self)
+        # Kept here until it is done, so it is only destroyed with the loop: when a test lets go of a world that runs.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
         if self._ended:
-            self._forget(task, coro)
+            self._forget(coro)
             return task
         self._tasks[task] = coro
         task.add_done_callback(self._ended_task)
@@ -120,14 +122,13 @@ class SimLoop(Loop):  # type: ignore[misc]
         self._ended = True
         asyncio._set_running_loop(self)
         try:
-            for task, coroutine in list(self._tasks.items()):
-                self._forget(task, coroutine)
+            for coroutine in list(self._tasks.values()):
+                self._forget(coroutine)
         finally:
             asyncio._set_running_loop(None)
 
-    def _forget(self, task: asyncio.Task[Any], coroutine: Any) -> None:
+    def _forget(self, coroutine: Any) -> None:
         """Whatever a dead process does on its way out, nobody is there to see it."""
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
         with suppress(BaseException):
             coroutine.close()
 

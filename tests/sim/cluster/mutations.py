@@ -9,6 +9,7 @@ has often and this one seldom (`python -m tests.sim.raft --mutations`).
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from random import Random
@@ -19,8 +20,8 @@ from tests.sim.cluster.clients import History, SimClient
 from tests.sim.cluster.linear import Call
 from tests.sim.cluster.play import limits_of, settle
 from tests.sim.cluster.world import Faults, World
+from tests.sim.raft.mistakes import replaced
 from tests.sim.raft.mutations import MUTATIONS as CORE
-from tests.sim.raft.mutations import replaced
 from vaylix_resp.engine.replication import submission
 from vaylix_resp.engine.replication.applier import Applier
 from vaylix_resp.engine.replication.inbox import Inbox, Take
@@ -33,6 +34,7 @@ from vaylix_resp.storage.wal import Wal
 
 Mutation = Callable[[ExitStack], None]
 MUTATIONS: dict[str, tuple[Mutation, Faults]] = {}
+ACK_ALL: set[str] = set()  # of them, those that need `write-ack-mode all`
 TROUBLE_S = 20.0
 CATCHES = (AssertionError, Halt, Refused, LookupError, ValueError, TypeError)
 
@@ -40,14 +42,17 @@ STORMY = Faults(drop=0.1, delay=0.2, partition=0.8, crash=0.3, transfer=0.3)
 SPLIT = Faults(drop=0.2, delay=0.3, partition=0.9, crash=0.6)
 POWER = Faults(drop=0.05, partition=0.4, crash=0.5, cut=0.3, transfer=0.2)
 SLOW = Faults(drop=0.05, partition=0.4, crash=0.8, cut=0.3, transfer=0.5, slow_disk=0.2)
-PRUNED = Faults(drop=0.05, partition=0.6, crash=0.3, transfer=0.2, snapshot=0.8)
+PRUNED = Faults(drop=0.05, partition=0.6, crash=0.3, transfer=0.2, snapshot=0.8, install=0.5)
 FULL = Faults(drop=0.05, partition=0.3, crash=0.4, transfer=0.2, disk_full=0.6)
 MEMBERS = Faults(drop=0.05, delay=0.1, partition=0.5, crash=0.3, transfer=0.4, members=0.8)
 
 
-def mutation(faults: Faults) -> Callable[[Mutation], Mutation]:
+def mutation(faults: Faults, *, ack_all: bool = False) -> Callable[[Mutation], Mutation]:
     def noted(function: Mutation) -> Mutation:
-        MUTATIONS[function.__name__.replace("_", " ")] = function, faults
+        name = function.__name__.replace("_", " ")
+        MUTATIONS[name] = function, faults
+        if ack_all:
+            ACK_ALL.add(name)
         return function
 
     return noted
@@ -234,6 +239,11 @@ def a_timeout_is_a_no(stack: ExitStack) -> None:
     old = replaced(stack, Outbox, "give_up", sure)
 
 
+@mutation(STORMY, ack_all=True)
+def answers_when_a_majority_has_it_though_all_should(stack: ExitStack) -> None:
+    replaced(stack, Replica, "_holds_back", lambda self, entry, latest: False)
+
+
 @mutation(STORMY)
 def answers_batches_in_the_wrong_order(stack: ExitStack) -> None:
     def up_to(self: Outbox, last: Own) -> Any:
@@ -283,11 +293,11 @@ def does_not_tell_the_core_of_new_members(stack: ExitStack) -> None:
 # --- the hunt -------------------------------------------------------------------------------------------------------
 
 
-def story(seed: int, faults: Faults, seconds: float = TROUBLE_S) -> None:
-    """Short, on disks, with certain faults; the rest is small and busy."""
+def story(seed: int, faults: Faults, seconds: float = TROUBLE_S, *, ack_all: bool = False) -> Counter[str]:
+    """Short, on disks, with certain faults; the rest is small and busy. What has happened in it."""
     random = Random(seed)
     limits = limits_of(random)
-    world = World(random.getrandbits(32), random.choice((3, 3, 5)), faults, True, *limits)
+    world = World(random.getrandbits(32), random.choice((3, 3, 5)), faults, True, *limits, ack_all)
     history = History()
     checks = Checks(world, history)
     try:
@@ -297,6 +307,7 @@ def story(seed: int, faults: Faults, seconds: float = TROUBLE_S) -> None:
         world.run_until(seconds)
         settle(world, history)
         checks.end()
+        return world.counts
     finally:
         world.close()
 
@@ -307,23 +318,27 @@ def caught_by(name: str, seed: int) -> str | None:
     with ExitStack() as stack:
         mistake(stack)
         try:
-            story(seed, faults)
+            story(seed, faults, ack_all=name in ACK_ALL)
         except CATCHES as problem:
             return f"{type(problem).__name__}: {problem}"
     return None
 
 
 def hunt_all(seeds: int, only: str = "") -> int:
-    """The first seed that finds each mistake, for the table of the tests."""
-    missed = 0
-    for name in [name for name in MUTATIONS if only in name]:
+    """A table: each mistake with the first seed that finds it (as `test_mutations.FOUND` has it), how long that took,
+    and what gave it away."""
+    found, last = 0, 0
+    names = [name for name in MUTATIONS if only in name]
+    for name in names:
         began = time.perf_counter()
         for seed in range(seeds):
-            found = caught_by(name, seed)
-            if found:
-                print(f'    "{name}": {seed},  # {time.perf_counter() - began:.1f} s: {found[:110]}', flush=True)
+            if told := caught_by(name, seed):
+                found, last = found + 1, max(last, seed)
+                story(seed, MUTATIONS[name][1], ack_all=name in ACK_ALL)  # nothing is found without the mistake
+                row = f'"{name}": {seed},'
+                print(f"    {row:60}  # {time.perf_counter() - began:5.1f} s  {told[:110]}", flush=True)
                 break
         else:
-            missed += 1
             print(f"{name}: not found by {seeds} seeds", flush=True)
-    return 1 if missed else 0
+    print(f"{found} of {len(names)} mistakes found, each by one of the first {last + 1} seeds")
+    return 0 if found == len(names) else 1

@@ -17,7 +17,7 @@ from tests.sim.cluster.upkeep import STREAM, Upkeep
 from tests.sim.disk.simdisk import PowerCut
 from vaylix_resp.engine import boot
 from vaylix_resp.engine.replication.replica import Replica
-from vaylix_resp.peers.messages import Forward
+from vaylix_resp.peers.messages import Everywhere, Forward
 from vaylix_resp.raft.ready import Fetch, Persist
 from vaylix_resp.storage.errors import DiskFull, IoFailed, Unreadable, WalFailed
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 START_MS = 1_700_000_000_000
 TICK = 0.05
+TELL_TICKS = 20
+NEWS = 0.002
 LATE_S = 0.005
+TURN_S = 5e-4  # of the loop: what comes within it is done in one
 FAILED_S = 0.1  # as `app_cluster`: a node with a failed log hands over, and goes
 
 
@@ -58,6 +61,7 @@ class SimNode:
         self._in_flight: Persist | None = None
         self._between: list[Callable[[], None]] = []
         self._loop: SimLoop | None = None
+        self._ticks = 0
 
     @property
     def up(self) -> bool:
@@ -75,7 +79,7 @@ class SimNode:
         self.life += 1
         machine = boot.new_machine(DATABASES)
         try:
-            wal, core = self.past.begin(machine, replace(world.config, id=self.id), Random(random.getrandbits(64)))
+            wal, core = self.past.begin(machine, replace(world.config, id=self.id, eager_commits=False), Random(random.getrandbits(64)))
         except PowerCut:
             self._end()
             world.after(random.uniform(0.01, 2.0), world.restart, self)
@@ -88,24 +92,40 @@ class SimNode:
             return
         rng = Random(random.getrandbits(64))
         self.replica = replica = Replica(wal, machine, self.clock, rng, core, self, boot=random.getrandbits(63) + 1)
-        self._turning, self._in_flight, self._between = False, None, []
+        self._turning, self._in_flight, self._between, self._ticks = False, None, [], 0
         life = self.life
         replica.on_work = replica.on_join = lambda: self._soon(life)
+        replica.on_commit = lambda index: self.later(NEWS, self._announce, index)
         replica.on_fetch = self._fetch
         replica.on_lost = world.lost
         replica.on_failure = self._failed
+        replica.ack_all = world.ack_all
+        replica.on_everywhere = self._tell_everywhere
         if self.past.store is not None:
             self._loop = SimLoop(self.later, self.clock.now, world.disk_time)
             self.upkeep = Upkeep(
-                self.past.store, replica, self.clock, self._loop, self.between_batches, self, world.follower_log_bytes
-            )
+                self.past.store, replica, self.clock, self._loop, self.between_batches, self, world.follower_log_bytes,
+                lambda: world.trouble.installs(self),
+            )  # fmt: skip
         self.later(random.uniform(0, TICK), self._tick)
         world.started(self)
+
+    def _announce(self, index: int) -> None:
+        assert self.replica is not None
+        self.replica.announce(index)
+        self.replica.on_work()
 
     def crash(self) -> None:
         if self.replica is not None:
             self.past.die(self.world.random, self._in_flight)
             self.world.stopped(self)
+            self._end()
+
+    def end(self) -> None:
+        """The story is over; nobody is told."""
+        self.gone = True
+        if self.replica is not None:
+            self.past.die(self.world.random, None)
             self._end()
 
     def _end(self) -> None:
@@ -151,7 +171,7 @@ class SimNode:
     def _soon(self, life: int) -> None:
         if not self._turning and life == self.life:
             self._turning = True
-            self.later(self.world.random.uniform(1e-5, 1e-4), self._turn)
+            self.later(TURN_S * self.world.random.random(), self._turn)
 
     def _turn(self) -> None:
         replica = self.replica
@@ -190,7 +210,16 @@ class SimNode:
         if self.upkeep is not None:
             self.upkeep.look()
         self.replica.tick()
+        self._ticks += 1
+        if self._ticks % TELL_TICKS == 0 and self.replica.leads and self.replica.everywhere:
+            self._tell_everywhere(self.replica.everywhere)
         self.later(TICK, self._tick)
+
+    def _tell_everywhere(self, sequence: int) -> None:
+        """As `Driver.tell`."""
+        assert self.replica is not None
+        for node in self.replica.core.membership.members - {self.id}:
+            self.send(node, Everywhere(sequence))
 
     # The disk has no room for a while.
 
@@ -204,13 +233,33 @@ class SimNode:
     def send(self, to: int, message: Any) -> bool:
         return self.world.send(self, to, message)
 
+    def flush(self) -> None:
+        """The network takes what it is given."""
+
     def queue_bytes(self, node: int, *, large: bool = False) -> int:
         return 0
+
+    def unreachable(self, node: int) -> None:
+        """As `Driver.on_unreachable`."""
+        assert self.replica is not None
+        self.replica.core.unreachable(node)
+
+    def seems_dead(self, node: int) -> None:
+        """As `Driver.on_gone`."""
+        assert self.replica is not None
+        self.replica.leader_gone(node)
+
+    def connected(self, node: int) -> None:
+        """As `Driver.on_connected`."""
+        assert self.replica is not None
+        self.replica.connected(node)
 
     def receive(self, frm: int, message: Any) -> None:
         assert self.replica is not None
         if isinstance(message, Forward):
             self.replica.receive_forward(message)
+        elif isinstance(message, Everywhere):
+            self.replica.is_everywhere(message.sequence)
         elif isinstance(message, STREAM):
             if self.upkeep is not None:
                 self.upkeep.hear(frm, message)

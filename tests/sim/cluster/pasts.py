@@ -47,7 +47,7 @@ class Past(Protocol):
     def read(self, after: int, max_bytes: int) -> list[Entry] | None:
         """As `raft.ready.LogView.entries`, at leisure."""
 
-    def arm(self, random: Random, kind: str) -> bool:
+    def arm(self, random: Random, kind: str, within: int = CUT_WITHIN_CALLS) -> bool:
         """One of the next calls of the disk fails in this way (`simdisk.Fault`); whether there is such a disk."""
 
     def heal(self) -> None:
@@ -93,7 +93,7 @@ class MemoryPast:
     def read(self, after: int, max_bytes: int) -> list[Entry] | None:
         return MemoryView(self.log).read(after, max_bytes)
 
-    def arm(self, random: Random, kind: str) -> bool:
+    def arm(self, random: Random, kind: str, within: int = CUT_WITHIN_CALLS) -> bool:
         return False
 
     def heal(self) -> None:
@@ -143,8 +143,8 @@ class DiskPast:
     def read(self, after: int, max_bytes: int) -> list[Entry] | None:
         return self._read(after, max_bytes)
 
-    def arm(self, random: Random, kind: str) -> bool:
-        self.disk.faults[self.disk.calls + random.randint(1, CUT_WITHIN_CALLS)] = Fault(kind, random.random())
+    def arm(self, random: Random, kind: str, within: int = CUT_WITHIN_CALLS) -> bool:
+        self.disk.faults[self.disk.calls + random.randint(1, within)] = Fault(kind, random.random())
         return True
 
     def heal(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -11,8 +12,12 @@ from tests.sim.cluster.world import Faults, World
 from vaylix_resp.limits import KIB
 from vaylix_resp.raft.ready import Config
 
+TROUBLE_SECONDS = (10.0, 20.0, 60.0)
 CURE_SECONDS = 60.0  # within which a healed cluster has to be at rest, with every node equal
 REFORM_SECONDS = 10.0  # in which the members that are left find a leader
+QUIET_SECONDS = 2.0  # without another change of the members: nothing of the kind is under way any more
+WORK_SECONDS = 10.0  # in which clients have to get on
+WORK = 20
 
 
 @dataclass
@@ -23,6 +28,7 @@ class Outcome:
     done: int
     codes: dict[str, int]
     terms: int
+    counts: Counter[str]  # of faults and other things that have happened
 
 
 def faults_of(random: Random) -> Faults:
@@ -33,7 +39,8 @@ def faults_of(random: Random) -> Faults:
 
     return Faults(
         drop=maybe(0.0, 0.3), repeat=maybe(0.0, 0.5), delay=maybe(0.0, 0.5), crash=maybe(0.05, 0.3),
-        cut=maybe(0.05, 0.3), pause=maybe(0.05, 0.3), partition=maybe(0.1, 0.5), transfer=maybe(0.05, 0.3),
+        blackout=maybe(0.02, 0.15, 0.3), install=maybe(0.3, 0.9), cut=maybe(0.05, 0.3), pause=maybe(0.05, 0.3),
+        partition=maybe(0.1, 0.5), swizzle=maybe(0.05, 0.2, 0.3), reset=maybe(0.1, 0.5), transfer=maybe(0.05, 0.3),
         slow_disk=maybe(0.0, 0.05), disk_error=maybe(0.02, 0.2, 0.3), disk_full=maybe(0.02, 0.15, 0.3),
         clock=maybe(0.05, 0.2, 0.3), snapshot=maybe(0.05, 0.4), members=maybe(0.1, 0.5, 0.4),
         calm=random.choice((0.0, 3.0, 6.0)),
@@ -52,9 +59,14 @@ def limits_of(random: Random) -> tuple[Config, int]:
     return config, random.choice((2_000, 10_000, 50_000))
 
 
-def play(seed: int, seconds: float = 60.0, *, real_disk: bool = False) -> Outcome:
+def play(seed: int, seconds: float | None = None, *, real_disk: bool = False) -> Outcome:
+    """`seconds` of trouble; None: as the seed has it."""
     random = Random(seed)
-    world = World(random.getrandbits(32), random.choice((3, 3, 3, 5)), faults_of(random), real_disk, *limits_of(random))
+    drawn = random.choice(TROUBLE_SECONDS)
+    ack_all = random.random() < 0.15
+    world = World(
+        random.getrandbits(32), random.choice((3, 3, 3, 5)), faults_of(random), real_disk, *limits_of(random), ack_all
+    )
     history = History()
     checks = Checks(world, history)
     for number in range(random.randint(2, 5)):
@@ -62,12 +74,12 @@ def play(seed: int, seconds: float = 60.0, *, real_disk: bool = False) -> Outcom
         SimClient(world, f"c{number}", history, node=node, fast=number == 0)
     try:
         world.begin()
-        world.run_until(seconds)
+        world.run_until(drawn if seconds is None else seconds)
         settle(world, history)
         checks.end()
         leader = world.leaders[0].replica
         assert leader is not None
-        return Outcome(seed, world.now, world.events, history.done, history.codes, leader.status.term)
+        return Outcome(seed, world.now, world.events, history.done, history.codes, leader.status.term, world.counts)
     finally:
         world.close()
 
@@ -75,15 +87,29 @@ def play(seed: int, seconds: float = 60.0, *, real_disk: bool = False) -> Outcom
 def settle(world: World, history: History) -> None:
     """Heal, let clients get on, stop them, and wait until all is quiet: each of it has to come true."""
     world.heal()
-    world.run_until(world.now + REFORM_SECONDS)
+    world.run_until(world.now + REFORM_SECONDS, Formed(world))
     retire_others(world)
-    world.run_until(world.now + 5.0)  # with clients at work: they must get on
     before = history.done
-    world.run_until(world.now + 5.0)
-    assert history.done > before + 20, f"the cluster is healed, but clients do not get on: {history.codes}"
+    world.run_until(world.now + WORK_SECONDS, lambda: history.done > before + WORK)
+    assert history.done > before + WORK, f"the cluster is healed, but clients do not get on: {history.codes}"
     history.closed = True
     settled = world.run_until(world.now + CURE_SECONDS, lambda: at_rest(world))
     assert settled, "the cluster does not come to rest: " + ", ".join(map(state_of, world.nodes.values()))
+
+
+class Formed:
+    """Somebody leads, all members are up, and there has been no other member for a while."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._members: list[int] = []
+        self._since = 0.0
+
+    def __call__(self) -> bool:
+        members = [node.id for node in self._world.members if node.up]
+        if members != self._members:
+            self._members, self._since = members, self._world.now
+        return bool(members) and self._world.now - self._since >= QUIET_SECONDS
 
 
 def retire_others(world: World) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.sim.cluster.checks import Checks
 from tests.sim.cluster.clients import History, SimClient
 from tests.sim.cluster.world import SimNode, World
+from vaylix_resp.raft.types import Change, ChangeKind
 
 
 def no_room(world: World, node: SimNode) -> None:
@@ -58,3 +59,22 @@ def test_the_others_get_on(fault: Callable[[World, SimNode], None], of_leader: b
     world.run_until(world.now + 4.0)
     world.close()
     assert history.done > before + 40, history.codes
+
+
+def test_a_learner_answers_its_clients_when_everybody_has_to_have_it() -> None:
+    """`write-ack-mode all`: the leader says how far every voter is, also to those that do not vote."""
+    world, history = World(5, real_disk=True, ack_all=True), History()
+    Checks(world, history)
+    world.begin()
+    assert world.run_until(5.0, lambda: len(world.leaders) == 1)
+    (leader,) = world.leaders
+    learner = next(node for node in world.nodes.values() if node is not leader)
+    assert leader.replica is not None and learner.replica is not None
+    world.run_until(world.now + 1.0)
+    assert world.trouble.propose(leader.replica, Change(ChangeKind.DEMOTE, learner.id))
+    world.run_until(world.now + 1.0)
+    assert learner.replica.core.membership.learners == {learner.id}
+    SimClient(world, "c", history, node=learner.id, fast=True)
+    world.run_until(world.now + WITHIN_S)
+    world.close()
+    assert history.done > 30 and not history.codes, history.codes

@@ -20,7 +20,9 @@ from vaylix_resp.engine.replication.stream_pace import Limits
 from vaylix_resp.engine.replication.streams import Receiver, Sender
 from vaylix_resp.engine.snapshot_child import make_snapshot
 from vaylix_resp.peers.messages import SnapshotChunk, SnapshotDone, SnapshotOffer, SnapshotWant
+from vaylix_resp.raft.ready import Persist
 from vaylix_resp.raft.types import SnapshotMeta
+from vaylix_resp.state.machine import StateMachine
 from vaylix_resp.storage.store import Store
 
 STREAM = (SnapshotOffer, SnapshotChunk, SnapshotWant, SnapshotDone)
@@ -48,6 +50,7 @@ class Upkeep:
     def __init__(
         self, store: Store, replica: Replica, clock: Clock, loop: SimLoop,
         between: Callable[[Callable[[], None]], None], network: Any, follower_log_bytes: int,
+        on_install: Callable[[], None],
     ) -> None:  # fmt: skip
         self._replica, self._loop = replica, loop
         commit = type("Commit", (), {"between_batches": staticmethod(between)})()
@@ -58,8 +61,9 @@ class Upkeep:
         self._sender = Sender(store, network, loop, checkpoint.holding, self._sent, kept.needs_snapshot, limits)
         self._receiver = Receiver(store, network, loop, DATABASES, limits)
         self._installed: Any = None
+        self._on_install = on_install
         replica.on_stream = self._sender.begin
-        replica.install = self._receiver.install
+        replica.install = self._takes_the_place
         replica.before_install = lambda: self._begin(self._install())
         replica.on_installed = self._has_installed
         self._begin(self._receiver.run())
@@ -84,6 +88,10 @@ class Upkeep:
     def _sent(self, node: int, snapshot: SnapshotMeta | None) -> None:
         self._replica.core.snapshot_sent(node, snapshot)
         self._replica.on_work()
+
+    def _takes_the_place(self, work: Persist) -> StateMachine:
+        self._on_install()
+        return self._receiver.install(work)
 
     async def _install(self) -> None:
         async with self.checkpoint.alone():

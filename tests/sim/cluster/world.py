@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -36,6 +37,7 @@ class World:
     real_disk: bool = False  # the store's own code on a simulated disk, or a log in memory
     config: Config = field(default_factory=lambda: Config(id=1))
     follower_log_bytes: int = 10_000  # kept for a follower that is behind; past that it gets a snapshot
+    ack_all: bool = False  # as `write-ack-mode all`
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -45,11 +47,14 @@ class World:
         self._count = 0
         self.events = 0
         self.blocked: set[tuple[int, int]] = set()
+        self.cut_off: set[int] = set()
         self.healed = False
+        self.counts: Counter[str] = Counter()  # what has happened
         self.nodes: dict[int, SimNode] = {}
         self.on_start: list[Callable[[SimNode], None]] = []
         self.on_stop: list[Callable[[SimNode], None]] = []
         self.on_send: list[Callable[[SimNode, Any], None]] = []
+        self.on_answer: list[Callable[[SimNode], None]] = []
         self.checks: list[Callable[[SimNode], None]] = []
         self.trouble = Trouble(self)
         self.disks_fail = self.real_disk and bool(self.faults.disk_error or self.faults.disk_full)
@@ -101,25 +106,43 @@ class World:
 
     def send(self, frm: SimNode, to: int, message: Any) -> bool:
         """As `peers.ports.Network`: False if it is certain that it never arrives."""
-        faults, random = self.present, self.random
         for call in self.on_send:
             call(frm, message)
         target = self.nodes.get(to)
         if target is None:
             return False
-        if target.replica is None or (frm.id, to) in self.blocked or frm.replica is None:
+        if target.replica is None or frm.replica is None or not self.reaches(frm.id, to):
             return True
-        if random.random() < faults.drop:
+        faults, random = self.present, self.random
+        if faults.drop and random.random() < faults.drop:
             return True
-        for _ in range(2 if random.random() < faults.repeat else 1):
-            delay = random.uniform(1e-4, 4e-4) + (random.uniform(0, faults.delay) if faults.delay else 0.0)
+        for _ in range(2 if faults.repeat and random.random() < faults.repeat else 1):
+            delay = 1e-4 + 3e-4 * random.random()
+            if faults.delay:
+                delay += faults.delay * random.random()
             target.later(delay, target.receive, frm.id, message)
         return True
 
+    def reaches(self, frm: int, to: int) -> bool:
+        cut_off = self.cut_off
+        return (frm, to) not in self.blocked and not (cut_off and (frm in cut_off or to in cut_off))
+
+    def reset(self, a: SimNode, b: SimNode) -> None:
+        """Their connection breaks: both notice, and (if they reach each other) have another one soon. Now and then it
+        looks to them as if the other process had died."""
+        looks_dead = self.random.random() < 0.3
+        for one, other in ((a, b), (b, a)):
+            one.later(self.random.uniform(0, 1e-3), one.unreachable, other.id)
+            if looks_dead:
+                one.later(self.random.uniform(0, 2e-3), one.seems_dead, other.id)
+            if self.reaches(a.id, b.id) and self.reaches(b.id, a.id):
+                one.later(self.random.uniform(2e-3, 0.3), one.connected, other.id)
+
     def disk_time(self) -> float:
-        if self.random.random() < self.present.slow_disk:
-            return self.random.uniform(0.1, 2.0)
-        return self.random.uniform(1e-4, 1e-3)
+        random, slow = self.random, self.present.slow_disk
+        if slow and random.random() < slow:
+            return random.uniform(0.1, 2.0)
+        return random.uniform(1e-4, 1e-3)
 
     @property
     def present(self) -> Faults:
@@ -134,6 +157,7 @@ class World:
         """From now on all goes well: everything has to work again."""
         self.healed = True
         self.blocked.clear()
+        self.cut_off.clear()
         for node in self.nodes.values():
             node.paused_until = min(node.paused_until, self.now)
             node.past.heal()
@@ -144,17 +168,28 @@ class World:
         """The story is over: nothing of it is left behind."""
         NODES_LOG.setLevel(self._level)
         for node in self.nodes.values():
-            node.gone = True
-            node.crash()
+            node.end()
 
     # Hooks.
 
     def started(self, node: SimNode) -> None:
+        self.counts["starts"] += 1
         for call in self.on_start:
             call(node)
 
     def stopped(self, node: SimNode) -> None:
+        """The connections of a process that dies break at once; of a machine without power nobody hears that."""
         for call in self.on_stop:
+            call(node)
+        if self.random.random() < 0.5:
+            for other in self.nodes.values():
+                if other is not node and other.up and self.reaches(node.id, other.id):
+                    for notices in (other.unreachable, other.seems_dead):
+                        other.later(self.random.uniform(1e-4, 5e-3), notices, node.id)
+
+    def answered(self, node: SimNode) -> None:
+        """It has just told a client that a write has happened."""
+        for call in self.on_answer:
             call(node)
 
     def check(self, node: SimNode) -> None:

@@ -7,13 +7,13 @@ Not here: what the verbs are (`tests/sim/test_sweeps.py`), random lives (`story`
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 from unittest.mock import patch
 
 from tests.sim.disk.simdisk import MODES, Fault, PowerCut, SimDisk
+from tests.sim.thorough import ALL, some_calls, some_ways
 from tests.unit.engine.lab import START_MS, Client, Clock, Operation, op
 from vaylix_resp.engine import boot
 from vaylix_resp.engine.keys import ServerKeys
@@ -199,35 +199,33 @@ def nonces_recorded() -> Iterator[set[tuple[int, int]]]:
         yield used
 
 
-OTHERS = (*MODES[1:], None)
 KINDS = ("eio", "enospc")
 Check = Callable[[SimDisk, str], None]  # the disk after the interruption, and what interrupted it
 
 
 def sweep(prepared: SimDisk, verb: Callable[[SimDisk], object], check: Check) -> int:
-    """Run `verb` on copies of `prepared`, interrupted at every call in turn; how many calls it makes.
+    """Run `verb` on copies of `prepared`, interrupted at its calls in turn (`thorough`); how many calls it makes.
 
     Each interruption is a power cut that loses all it can and one of the other modes in turn (with VAYLIX_SWEEP=all: all
     of them), a kill, and in turn an EIO and an ENOSPC (or both).
     """
-    every = os.environ.get("VAYLIX_SWEEP") == "all"
     whole = prepared.copy()
     verb(whole)
     calls = whole.calls
     assert calls, "a verb that changes nothing needs no sweep"
     check(whole.kill(), "nothing")
-    for call in range(1, calls + 1):
+    for call in some_calls(range(1, calls + 1)):
         disk = prepared.copy()
         disk.faults[call] = Fault("crash")
         try:
             verb(disk)
         except PowerCut:
-            for mode in (*MODES, None) if every else ("lose", OTHERS[call % len(OTHERS)]):
+            for mode in some_ways(call, (*MODES, None)):
                 check(disk.crash(Random(f"{call} {mode}"), mode), f"a power cut at call {call} of {calls} ({mode})")
             check(disk.kill(), f"a kill at call {call} of {calls}")
         else:
             raise AssertionError(f"call {call} of {calls} did not come: the verb is not the same every time")
-        for kind in KINDS if every else KINDS[call % 2 :][:1]:
+        for kind in KINDS if ALL else KINDS[call % 2 :][:1]:
             disk = prepared.copy()
             disk.faults[call] = Fault(kind, 0.5)
             try:

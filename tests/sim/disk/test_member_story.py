@@ -22,8 +22,14 @@ from vaylix_resp.storage.batch import frame_bytes
 from vaylix_resp.storage.disk import Disk
 from vaylix_resp.storage.manifest import CleanStop, Manifest
 
-SEEDS = int(os.environ.get("VAYLIX_DISK_SEEDS", "120"))
+SEEDS = int(os.environ.get("VAYLIX_DISK_SEEDS", "60"))
 SEEDS_PER_MISTAKE_MAX = 200
+# Where to begin with those that take many: a change of the storage or of the stories moves it.
+FOUND = {
+    "a_frame_speaks_of_what_comes_behind_it": 142,
+    "recovery_writes_again_only_what_the_last_frame_is": 96,
+    "term_and_vote_alone_are_not_synced": 29,
+}
 
 
 def test_stories() -> None:
@@ -171,9 +177,10 @@ MISTAKES: list[Callable[[ExitStack], None]] = [
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda one: one.__name__)
 def test_a_mistake_is_found(mistake: Callable[[ExitStack], None]) -> None:
+    begin = FOUND.get(mistake.__name__, 1)
     with ExitStack() as stack:
         mistake(stack)
-        for seed in range(1, SEEDS_PER_MISTAKE_MAX + 1):
+        for seed in (*range(begin, SEEDS_PER_MISTAKE_MAX + 1), *range(1, begin)):
             try:
                 MemberStory(seed).tell()
             except (AssertionError, Refused):  # anything else would be a mistake in the mistake

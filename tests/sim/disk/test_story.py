@@ -14,8 +14,16 @@ from tests.sim.disk.mutations import MUTATIONS, injected
 from tests.sim.disk.story import Story
 from vaylix_resp.errors import Refused
 
-SEEDS = int(os.environ.get("VAYLIX_DISK_SEEDS", "120"))
+SEEDS = int(os.environ.get("VAYLIX_DISK_SEEDS", "60"))
 SEEDS_PER_MISTAKE_MAX = 200
+# Where to begin with those that take many: a change of the storage or of the stories moves it.
+FOUND = {
+    "recovery believes the page cache": 18,
+    "recovery cuts nothing aside and stops at the first bad batch": 14,
+    "recovery cuts whatever is bad at the end": 14,
+    "the old segment is not synced before the next begins": 21,
+    "what a failed write left is not cleared": 66,
+}
 
 
 def test_stories() -> None:
@@ -41,8 +49,9 @@ def test_a_seed_tells_the_same_story_again() -> None:
 
 @pytest.mark.parametrize("mistake", sorted(MUTATIONS))
 def test_a_mistake_is_found(mistake: str) -> None:
+    begin = FOUND.get(mistake, 1)
     with injected(mistake):
-        for seed in range(1, SEEDS_PER_MISTAKE_MAX + 1):
+        for seed in (*range(begin, SEEDS_PER_MISTAKE_MAX + 1), *range(1, begin)):
             try:
                 Story(seed).tell()
             except (AssertionError, Refused):  # anything else would be a mistake in the mistake

@@ -1,7 +1,7 @@
 """Issue 2, shown by 5, at the level of the whole engine: the power goes, or the disk fails, at every call.
 
 What clients were told is there; what they were refused is not; what is in between is there as a whole or not at all;
-and the state is the one that the log makes.
+and the state is the one that the log makes. With VAYLIX_SWEEP=all at every call, else at an even part of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 
 from tests.sim.disk.simdisk import Fault
 from tests.sim.engine.play import CALLS_MAX, MODES, Story, found_after, long_story, refuses_or_lives
+from tests.sim.thorough import some_calls, some_ways
 from vaylix_resp.storage.errors import StorageError
 
 SEED = 4
@@ -67,9 +68,9 @@ def test_the_check_can_fail() -> None:
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])
 def test_power_cut_at_every_call(appendfsync: str) -> None:
     outcomes = set()
-    for call in range(1, calls_of(appendfsync=appendfsync) + 1):
+    for call in some_calls(range(1, calls_of(appendfsync=appendfsync) + 1)):
         story = cut_at(call, appendfsync=appendfsync)
-        for mode in MODES:
+        for mode in some_ways(call, MODES):
             end, _ = found_after(story, story.disk.crash(Random(call), mode), powered=False)
             outcomes.add(end - story.promised)
         # The process died, the machine did not: nothing that was answered is lost, synced or not.
@@ -79,7 +80,7 @@ def test_power_cut_at_every_call(appendfsync: str) -> None:
 
 def test_power_cut_at_calls_of_the_recovery() -> None:
     """Recovery is idempotent: whatever interrupts it, the next one finds the same."""
-    for call in range(2, calls_of() + 1, 5):
+    for call in some_calls(range(2, calls_of() + 1, 5)):
         story = cut_at(call)
         image = story.disk.crash(Random(call), None)
         end, after = found_after(story, image.copy(), powered=False)
@@ -98,7 +99,7 @@ def test_power_cut_at_calls_of_the_recovery() -> None:
 def test_the_disk_fails_at_every_call(kind: str) -> None:
     """Nothing is acknowledged after a failed log (`Life` watches); after a full disk writes go on by themselves."""
     answers: set[str] = set()
-    for call in range(1, calls_of() + 1):
+    for call in some_calls(range(1, calls_of() + 1)):
         story = Story(SEED)
         story.disk.faults[call] = Fault(kind, Random(call).choice((0.0, 0.6)))
         assert refuses_or_lives(story, STEPS, stop=True)
@@ -116,7 +117,7 @@ def test_the_disk_fails_at_every_call(kind: str) -> None:
 def test_the_disk_fails_at_calls_of_the_recovery() -> None:
     """The start is refused, or it comes about; the next one finds the same."""
     refused = 0
-    for call in range(3, calls_of() + 1, 9):
+    for call in some_calls(range(3, calls_of() + 1, 9)):
         story = cut_at(call)
         image = story.disk.crash(Random(call), None)
         end, after = found_after(story, image.copy(), powered=False)

@@ -84,6 +84,7 @@ class Faults:
 class World:
     def __init__(self, seed: int, faults: Faults) -> None:
         self.rng = Random(seed)
+        self.signs = Random(-seed - 1)  # of its own, so that the other faults of a seed stay what they were
         self.faults = faults
         self.now = 0
         self._events: list[tuple[int, int, Callable[[], object]]] = []
@@ -155,6 +156,7 @@ class World:
         if (message.frm, message.to) in self.blocked or node is None or not node.alive:
             if isinstance(message, Append) and self.rng.random() < 0.3 and message.frm in self.nodes:
                 self.nodes[message.frm].told("unreachable", message.to)
+            self.sign_of_death(message.frm, message.to)
             return
         if node.paused_until > self.now:
             self.later(node.paused_until - self.now, lambda: self.deliver(message, sent))
@@ -164,6 +166,15 @@ class World:
         self.checks.delivered(node, message, sent)
         node.told("step", message)
         self.checks.heard(node, message)
+
+    def sign_of_death(self, witness: int, of: int) -> None:
+        """What did not arrive has been refused by a dead node's kernel; or a firewall says so of one that lives."""
+        node = self.nodes.get(witness)
+        if self.signs.random() >= 0.2 or node is None or node.core is None or node.paused_until > self.now:
+            return
+        if node.core.status.leader == of and not self.faults.lease_reads:
+            node.followed = (0, -100)  # it may vote for somebody else from now on
+        node.told("leader_gone", of)
 
     def stream(self, source: SimNode, to: int, life: int) -> None:
         """A snapshot on its way to a node that lacks too much. It arrives as a whole or not at all."""
