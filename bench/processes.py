@@ -24,11 +24,12 @@ from types import FrameType, TracebackType
 from typing import Self
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-READY_SECONDS_MAX = 30.0
+READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0  # a clean stop may still have to seal a segment
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 LOG_TAIL_BYTES = 4000
+LOOPBACK = "127.0.0.1"
 
 US_COMMAND_VARIABLE = "SERVER_UNDER_TEST"  # how to start us: a command line with {python}, {port}, {dir}; or "redis"
 US_COMMAND_DEFAULT = "{python} -m vaylix_resp serve --port {port} --dir {dir}"
@@ -72,9 +73,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def ask(port: int, *words: str, timeout: float = 5.0) -> bytes:
+def ask(port: int, *words: str, timeout: float = 60.0, host: str = LOOPBACK) -> bytes:
     """Send one inline request and return the first bytes of the reply; for PING, INFO and the like."""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+    with socket.create_connection((host, port), timeout=timeout) as connection:
         connection.sendall(" ".join(words).encode() + b"\r\n")
         reply = b""
         while not whole_reply(reply):
@@ -108,6 +109,7 @@ class Server:
     prefix: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    host: str = LOOPBACK  # where it is asked whether it is ready; where it listens is said by `extra`
     process: subprocess.Popen[bytes] | None = None
     _scratch: Path | None = None
 
@@ -171,7 +173,7 @@ class Server:
             if self.process is None or self.process.poll() is not None:
                 raise ServerFailed(f"{self.program.name} ended while starting:\n{self.log_tail()}")
             try:
-                if ask(self.port, "PING").startswith((b"+PONG", b"-NOAUTH")):
+                if ask(self.port, "PING", host=self.host).startswith((b"+PONG", b"-NOAUTH")):
                     return
             except OSError:
                 pass
