@@ -149,7 +149,7 @@ class Channel(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        self._flush()
+        self.flush()
 
     # TLS.
 
@@ -282,13 +282,14 @@ class Channel(asyncio.Protocol):
         self.stats.frames_out += 1
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
 
     def _queue_all(self, frames: Sequence[tuple[int, Pieces]]) -> None:
         for kind, pieces in frames:
             self.queue(kind, pieces)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """What is queued leaves, as far as the socket takes it. By itself, with the end of the turn."""
         self._scheduled = False
         while self._out and not self._full and self.state in (GREETING, OPEN, ENDING):
             batch = self._next_pieces()
@@ -380,7 +381,7 @@ class Channel(asyncio.Protocol):
         self.state = ENDING if told else CLOSED
         if told:
             self._loop.call_later(LAST_WORDS_S, self._transport.abort)
-            self._flush()
+            self.flush()
         else:
             self._drop()
             if self._transport is not None:

@@ -20,7 +20,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from ..config_cluster import HOST_CHARS_MAX
-from ..limits import BATCH_BODY_BYTES_MAX, REQUEST_BYTES_MAX
+from ..limits import BATCH_BODY_BYTES_MAX, KIB, REQUEST_BYTES_MAX
 from ..raft import messages as raft
 from . import messages as driver
 from .fields import (
@@ -41,13 +41,15 @@ from .fields import (
     blob,
     digest,
     many,
+    names,
     one_of,
     text,
 )
 
 Message = raft.Message | driver.DriverMessage | driver.LinkMessage
 
-VERSION_MIN, VERSION_MAX = 1, 1  # of the protocol that this build speaks
+VERSION_MIN, VERSION_MAX = 1, 2  # of the protocol that this build speaks
+NAMES_BYTES_MAX: Final = 256 * KIB  # of one question about the state
 
 _TEXT: Final = text(512)
 _WORD: Final = text(32)
@@ -110,7 +112,6 @@ ROWS: Final = (
     Row(32, driver.Ping, (NUMBER,), guest=True),
     Row(33, driver.Pong, (NUMBER,), guest=True),
     Row(34, driver.Forward, (ID, NUMBER, NUMBER, NUMBER, blob(BATCH_BODY_BYTES_MAX))),
-    Row(35, driver.ForwardRefused, (ID, NUMBER, NUMBER, _WORD, _TEXT)),
     Row(36, driver.Publish, (one_of(driver.PublishKind), blob(REQUEST_BYTES_MAX), blob(REQUEST_BYTES_MAX))),
     Row(37, driver.SnapshotOffer, (ID, NAME, PLACE, NUMBER, NUMBER, _DIGEST)),
     Row(38, driver.SnapshotWant, (ID, NUMBER)),
@@ -125,6 +126,7 @@ ROWS: Final = (
     Row(47, driver.MembersRequest, (NUMBER, SMALL, ID, FLAG)),
     Row(48, driver.MembersReply, (NUMBER, _TEXT)),
     Row(49, driver.Everywhere, (NUMBER,)),
+    Row(50, driver.DigestAsk, (ID, SMALL, NUMBER, names(NAMES_BYTES_MAX)), since=2),
 )  # fmt: skip
 RAFT_KIND_MAX: Final = 31  # greater kinds are the driver's
 IMPLIED: Final = {"frm": "frm", "to": "to", "origin": "frm"}  # fields that the connection knows

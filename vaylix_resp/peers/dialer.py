@@ -69,11 +69,12 @@ class Dialer:
 
     def __init__(
         self, target: Target, make: Callable[[], Channel], names: Executor, rng: Random, *, attempt_s: float = 2.0,
-        failed: Callable[[str], None] | None = None,
+        failed: Callable[[str], None] | None = None, absent: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
-        """`failed` hears why an attempt or a connection ended."""
+        """`failed` hears why an attempt or a connection ended; `absent`, that each address has refused to connect."""
         self.target = target
         self._make, self._names, self._attempt_s, self._failed = make, names, attempt_s, failed
+        self._absent = absent
         self._loop = asyncio.get_running_loop()
         self._backoff, self._slow = Backoff(rng), Backoff(rng, LONGEST_S, REFUSED_S)
         self._known: list[Address] = []
@@ -133,6 +134,7 @@ class Dialer:
     async def _once(self) -> tuple[str, Refusal | None]:
         """One attempt, and the connection if there is one; why it is over."""
         addresses, problem = await self._find()
+        refused = 0
         for family, address in addresses:
             self._over = self._loop.create_future()
             channel = self.channel = self._make()
@@ -146,12 +148,16 @@ class Dialer:
             except (OSError, TimeoutError) as bad:
                 sock.close()
                 problem = _reason(bad)
+                refused += isinstance(bad, ConnectionRefusedError)
                 channel.end(problem)
                 continue
             except asyncio.CancelledError:
                 sock.close()
+                channel.end("not needed any more")  # uvloop has closed the transport without a word to the channel
                 raise
             return await self._over
+        if addresses and refused == len(addresses) and self._absent is not None:
+            self._absent()
         return problem, None
 
     async def _find(self) -> tuple[list[Address], str]:

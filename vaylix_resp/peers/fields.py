@@ -10,9 +10,11 @@ Units: big-endian. Not here: which message has which fields (`codec`).
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate, pairwise
 from struct import Struct
 from typing import Any, Final
 
@@ -256,6 +258,32 @@ def _read_membership(data: bytes, at: int) -> tuple[Membership, int]:
         return Membership(voters, learners, retired), at
     except ValueError as bad:
         raise WireError("a membership contradicts itself") from bad
+
+
+def names(bytes_max: int) -> Field:
+    """Very many short byte strings: their lengths first, so that they are read a thousand at a time."""
+
+    def write(value: tuple[bytes, ...], out: Pieces) -> None:
+        assert sum(map(len, value)) <= bytes_max, (sum(map(len, value)), bytes_max)
+        out.append(struct.pack(f">{len(value) + 1}I", len(value), *map(len, value)))
+        out.extend(value)
+
+    def read(data: bytes, at: int) -> tuple[tuple[bytes, ...], int]:
+        (count,) = U32.unpack_from(data, at)
+        at += 4
+        if 4 * count > len(data) - at:
+            raise WireError("it ends within a field")
+        lengths = struct.unpack_from(f">{count}I", data, at)
+        at += 4 * count
+        total = sum(lengths)
+        if total > bytes_max:
+            raise WireError(f"{total} bytes of names where {bytes_max} are the most")
+        if total > len(data) - at:
+            raise WireError("it ends within a field")
+        ends = list(accumulate(lengths, initial=at))
+        return tuple([data[begin:end] for begin, end in pairwise(ends)]), ends[-1]
+
+    return Field(write, read)
 
 
 PLACE: Final = Field(_write_place, _read_place)

@@ -78,6 +78,7 @@ class Code(IntEnum):
     LIFE = 11  # an older copy of its data directory, or a second process of it
     BUSY = 12
     CERTIFICATE = 13
+    DATABASES = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,9 @@ class Identity:
     store: int
     incarnation: int
     boot: int
+    understands: int = 1  # the highest cluster version that it knows; 1 if it says nothing of it, as the first did
+    in_force: int = 1  # the cluster version that it has come to
+    databases: int = 0  # how many it has; 0: it does not say
 
     def __post_init__(self) -> None:
         assert len(self.cluster) == CLUSTER_BYTES, len(self.cluster)
@@ -174,8 +178,22 @@ def _write_said(me: Identity, purpose: Purpose, versions: tuple[int, int], secre
     NUMBER.write(me.incarnation, out)
     ID.write(me.boot, out)
     _NONCE.write(nonce, out)
-    _EXTRA.write(b"", out)
+    extra: Pieces = []
+    for version in (me.understands, me.in_force):
+        SMALL.write(version, extra)
+    NUMBER.write(me.databases, extra)
+    _EXTRA.write(b"".join(extra), out)
     return b"".join(out)
+
+
+def _read_extra(extra: bytes) -> tuple[int, ...]:
+    """Cluster versions (understood, in force), databases. What a later version of us adds stands behind them."""
+    found, at = [], 0
+    for field in (SMALL, SMALL, NUMBER):
+        if at < len(extra):
+            number, at = field.read(extra, at)
+            found.append(number)
+    return tuple(found)
 
 
 def _read_said(data: bytes) -> _Said:
@@ -193,10 +211,10 @@ def _read_said(data: bytes) -> _Said:
     incarnation, at = NUMBER.read(data, at)
     boot, at = ID.read(data, at)
     nonce, at = _NONCE.read(data, at)
-    _, at = _EXTRA.read(data, at)
+    extra, at = _EXTRA.read(data, at)
     if at != len(data) or len(cluster) != CLUSTER_BYTES or len(nonce) != NONCE_BYTES or not low <= high:
         raise WireError("its greeting is in disorder")
-    identity = Identity(cluster, node, name, store, incarnation, boot)
+    identity = Identity(cluster, node, name, store, incarnation, boot, *_read_extra(extra))
     return _Said(identity, low, high, purpose, bool(flags & _KNOWS_SECRET))
 
 

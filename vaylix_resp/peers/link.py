@@ -6,7 +6,7 @@ An append that follows a large one travels behind it until that one has arrived:
 follower and sent again.
 Promises: `send` never waits and never raises; False means that the message will certainly not arrive, True that it may.
 A message is sent at most once. Queues are bounded; a peer that is slow, silent or gone costs others nothing but its
-dropped messages. `on_unreachable` and `on_message` come from the loop, never from within `send`.
+dropped messages. `on_unreachable`, `on_gone` and `on_message` come from the loop, never from within `send`.
 Units: bytes, seconds. Not here: what messages mean (`engine`), who is welcome (`roster`).
 Source: Raft (Ongaro, 2014), section 10.2 (separate streams, pipelining); RAFT.md ("entry > 1 MiB goes on the bulk
 connection").
@@ -18,6 +18,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -67,6 +68,7 @@ class Peers:
         self._guests: dict[Channel, None] = {}
         self._deadlines: dict[Channel, asyncio.TimerHandle] = {}
         self._lost: set[int] = set()
+        self._queued: dict[Channel, None] = {}  # since `flush`
         self._names = ThreadPoolExecutor(PEERS_MAX, "peer-names")
         self._shaking = ThreadPoolExecutor(TLS_WORKERS, "peer-tls")
         self._lines = Lines(self._loop.time)
@@ -130,7 +132,13 @@ class Peers:
         for purpose in (Purpose.TALK, Purpose.BULK):
             what = member.name if purpose is Purpose.TALK else f"{member.name} (large messages)"
             wanted = Wanted(member.name, host, member.node)
-            party.dialers[purpose] = self._dial(Target(host, port, what), purpose, wanted)
+            party.dialers[purpose] = self._dial(Target(host, port, what), purpose, wanted, absent=self._absent)
+
+    def _absent(self, node: int) -> None:
+        """It takes no connections; while one is open all the same, that is the fault of an address or a firewall."""
+        party = self._parties.get(node)
+        if party is not None and not any(one.is_open for one in party.channels()) and not self._closed:
+            self._events.on_gone(node)
 
     def _part(self, node: int) -> None:
         party = self._parties.pop(node)
@@ -140,15 +148,17 @@ class Peers:
             channel.end("it is no member any more")
 
     def _dial(
-        self, target: Target, purpose: Purpose, wanted: Wanted, failed: Callable[[str], None] | None = None
-    ) -> Dialer:
+        self, target: Target, purpose: Purpose, wanted: Wanted, failed: Callable[[str], None] | None = None,
+        absent: Callable[[int], None] | None = None,
+    ) -> Dialer:  # fmt: skip
         def make() -> Channel:
             channel = self._channel(purpose, target.address)
             channel.tag = wanted
             return channel
 
         attempt_s = self._timing.attempt_s
-        wanted.dialer = Dialer(target, make, self._names, self._rng, attempt_s=attempt_s, failed=failed)
+        gone = None if absent is None else partial(absent, wanted.node)
+        wanted.dialer = Dialer(target, make, self._names, self._rng, attempt_s=attempt_s, failed=failed, absent=gone)
         return wanted.dialer
 
     def visit(
@@ -176,9 +186,16 @@ class Peers:
                 self._lose(node)
             return False
         channel.queue(kind, pieces)
+        self._queued[channel] = None
         if large and appends:
             party.behind = channel.ping().number
         return True
+
+    def flush(self) -> None:
+        """What has been sent leaves now, not with the end of this turn of the loop: the caller is about to be busy."""
+        queued, self._queued = self._queued, {}
+        for channel in queued:
+            channel.flush()
 
     def _lose(self, node: int) -> None:
         if not self._lost and not self._closed:

@@ -49,17 +49,6 @@ class Forward:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardRefused:
-    """Definite: nothing of forward `number` of that process and term will ever be in the log."""
-
-    boot: int  # of the origin: an answer to its former life must not meet a new batch of the same number
-    term: int
-    number: int
-    code: str  # first word of the error, as a client is told it
-    text: str
-
-
 class PublishKind(IntEnum):
     CHANNEL = 1
     SHARD = 2
@@ -116,8 +105,18 @@ def chunk_checksum(data: bytes) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class DigestAsk:
+    """What to digest when `@digest mark number` is applied: see `state.slices.Question`."""
+
+    number: int
+    kind: int  # of state.slices.SliceKind
+    db: int
+    names: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Digest:
-    """The digest of the sender's state after it had applied `sequence`."""
+    """The digest of a slice of the sender's state when it had applied `sequence`."""
 
     sequence: int
     digest: bytes
@@ -230,12 +229,12 @@ class Found:
 
 DriverMessage = (
     Forward
-    | ForwardRefused
     | Publish
     | SnapshotOffer
     | SnapshotWant
     | SnapshotChunk
     | SnapshotDone
+    | DigestAsk
     | Digest
     | Info
     | JoinRequest

@@ -57,6 +57,9 @@ class Events(Protocol):
     def on_unreachable(self, node: int) -> None:
         """Messages of Raft to it were lost, or may have been."""
 
+    def on_gone(self, node: int) -> None:
+        """No connection with it is left, and it takes no new one: its process has most likely ended."""
+
     def on_guest(self, guest: Channel, message: Message | None) -> None:
         """From a node that is no member; None: it has come in, or we have reached it."""
 

@@ -39,6 +39,7 @@ class Roster:
         self.retired: frozenset[int] = frozenset()
         self.lives: dict[int, Life] = dict(lives or {})
         self._on_life = on_life
+        self.on_newer: Callable[[Identity], None] = _unheard  # it has come to a version that this node does not know
 
     def set_members(self, members: Iterable[Member], retired: Iterable[int] = ()) -> None:
         """This node may be among them."""
@@ -54,6 +55,8 @@ class Roster:
             same = peer.boot == me.boot
             what = "it would talk to itself" if same else "two processes have this id: one runs from a copy of the data"
             return Refusal(Code.SELF, f"{me}: {what}")
+        if refusal := self._judge_databases(peer):
+            return refusal
         if purpose in GUESTS:
             same_name = bool(peer.name) and peer.name.lower() == me.name.lower()
             return Refusal(Code.NAME, f"two nodes are called {me.name}") if same_name else None
@@ -68,7 +71,25 @@ class Roster:
         known = self.members.get(peer.node)
         if known is not None and known.name != peer.name:
             return Refusal(Code.NAME, f"{peer} is known as {known.name}; give it that node-id")
-        return self._judge_life(peer)
+        return self._judge_version(peer) or self._judge_life(peer)
+
+    def _judge_databases(self, peer: Identity) -> Refusal | None:
+        """`SELECT 20` has to mean the same wherever it is executed: one that has fewer could not follow."""
+        if self.me.databases == peer.databases or not (self.me.databases and peer.databases):
+            return None
+        text = f"{peer} has {peer.databases} databases, {self.me} has {self.me.databases}: give all nodes the same"
+        return Refusal(Code.DATABASES, f"{text} `databases`")
+
+    def _judge_version(self, peer: Identity) -> Refusal | None:
+        """Either would meet entries that it cannot read."""
+        me = self.me
+        if peer.in_force > me.understands:
+            self.on_newer(peer)
+        for old, new in ((peer, me), (me, peer)):
+            if new.in_force > old.understands:
+                text = f"cluster version {new.in_force} is in force, and {old} understands versions up to"
+                return Refusal(Code.VERSION, f"{text} {old.understands}: start it with newer software")
+        return None
 
     def _judge_life(self, peer: Identity) -> Refusal | None:
         life = self.lives.get(peer.node)
@@ -95,3 +116,7 @@ class Roster:
             if self._on_life is not None and peer.node in self.members:
                 self._on_life(peer.node, life)
         return before is None or before.boot != life.boot
+
+
+def _unheard(peer: Identity) -> None:
+    """Nobody is there who could stop this node; it refuses the other."""

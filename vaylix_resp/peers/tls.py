@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from ..clock import Clock
 from ..config import Settings
-from ..security.tls import FILE_BYTES_MAX, READS_MAX, Material, Options, TlsError, load, stamp_of
+from ..security.tls import FILE_BYTES_MAX, READS_MAX, Keeper, Material, Options, TlsError, load, stamp_of
 
 _BOTH: Final = ((ExtendedKeyUsageOID.SERVER_AUTH, "serverAuth"), (ExtendedKeyUsageOID.CLIENT_AUTH, "clientAuth"))
 
@@ -52,24 +52,32 @@ class ClusterTls:
 
     def __init__(self, options: Options, clock: Clock) -> None:
         """Raises TlsError: there is nothing to talk to other nodes with."""
-        self._options, self._clock = options, clock
-        self.pair = _load(options, self._now_s())
-
-    def _now_s(self) -> int:
-        return self._clock.wall_ms() // 1000
+        self.options = options
+        self._keeper = Keeper(options, clock)
+        self.pair = _load(options, self._keeper.now_s())
 
     @property
     def expired(self) -> bool:
-        return self._now_s() >= self.pair.material.server.not_after_s
+        return self._keeper.expired
 
     @property
     def changed(self) -> bool:
-        """Whether a file may have changed since they were read."""
-        return stamp_of(self._options) != self.pair.material.stamp
+        """Whether a file may have changed since the last attempt to read them."""
+        return self._keeper.changed(self.options)
 
     def reload(self) -> None:
         """Take over what is there now. Raises TlsError, and goes on with what it had."""
-        self.pair = _load(self._options, self._now_s())
+        stamp = stamp_of(self.options)
+        try:
+            self.pair = _load(self.options, self._keeper.now_s())
+        except TlsError as bad:
+            self._keeper.refuse(self.options, stamp, str(bad))
+            raise
+        self._keeper.take(self.pair.material)
+
+    def warning(self) -> str:
+        """What is to be said of the certificate's end, once for each step; otherwise ""."""
+        return self._keeper.warning()
 
 
 def _load(options: Options, now_s: int) -> Pair:

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import xxhash
 
@@ -30,6 +29,8 @@ KEY_BYTES: Final = 32
 HELLO_BODY_MAX: Final = 4 * KIB  # before the other side has proved who it is
 GUEST_BODY_MAX: Final = 64 * KIB  # from a node that is no member
 BODY_MAX: Final = BATCH_BODY_BYTES_MAX + 64 * KIB  # the largest batch, and what stands around it
+
+JOINED_BYTES_MAX: Final = 4 * KIB  # copying so much is cheaper than handling its pieces one by one
 
 _START: Final = Struct(">IBBH")
 _NUMBER: Final = Struct(">Q")
@@ -72,24 +73,29 @@ class Keyed:
         self._frames = 0
 
     def of(self, start: bytes, pieces: Sequence[bytes]) -> bytes:
-        hashed = self._base.copy()
-        hashed.update(_NUMBER.pack(self._frames) + start)
+        hashed, begin = self._base.copy(), _NUMBER.pack(self._frames) + start
         self._frames += 1
+        if len(pieces) == 1 and len(pieces[0]) <= JOINED_BYTES_MAX:
+            hashed.update(begin + pieces[0])
+            return hashed.digest()[:SEAL_BYTES]
+        hashed.update(begin)
         for piece in pieces:
             hashed.update(piece)
         return hashed.digest()[:SEAL_BYTES]
 
 
 def frame(kind: int, pieces: Sequence[bytes], seal: Seal) -> list[bytes]:
-    """The pieces of a frame; bodies are not copied. To be sent in the order in which they are made."""
+    """The pieces of a frame; large bodies are not copied. To be sent in the order in which they are made."""
     length = sum(map(len, pieces))
     assert length <= BODY_MAX, length
     start = _START.pack(_BESIDE_BODY + length, FORMAT, kind, 0)
-    return [start + seal.of(start, pieces), *pieces]
+    if length > JOINED_BYTES_MAX:
+        return [start + seal.of(start, pieces), *pieces]
+    body = b"".join(pieces)
+    return [b"".join((start, seal.of(start, (body,)), body))]
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     kind: int
     body: bytes
 

@@ -43,7 +43,7 @@ _new = tuple.__new__  # what the __new__ of a named tuple calls, without the cal
 class RaftCore:
     """`membership` is as of `applied`, where the state machine stands; `tail` are the batches of `log` behind it."""
 
-    __slots__ = ("_local", "_roles", "_snapshot_handed", "_status", "config", "log")
+    __slots__ = ("_local", "_roles", "_snapshot_handed", "_status", "config", "log", "may_install")
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class RaftCore:
         self.log = RaftLog(log, hard_state.committed, applied, tail)
         self._local = Local(config, hard_state, membership, self.log, rng)
         self._snapshot_handed = False  # the driver is installing one
+        self.may_install = True  # the driver takes a Persist with a snapshot; until then it goes on with all others
         self._status: Status | None = None  # as it was told last
         self._roles = Roles(self._local, Questions(rng.getrandbits(RANDOM_BITS)))
 
@@ -100,10 +101,28 @@ class RaftCore:
         """The driver cannot go on leading (its disk has failed, say)."""
         self._roles.resign()
 
-    def lapse(self) -> None:
-        """Ticks have come late, so leases mean nothing until a quorum has answered again."""
+    def stand_down(self) -> None:
+        """From now on this node never campaigns. As a leader it goes on until it hands over or resigns."""
+        self._roles.stand_down()
+
+    def lapse(self, missed: int = 0) -> None:
+        """Ticks have come late, so leases mean nothing until a quorum has answered again; and nothing that this node
+        knew of the leader does, if it has `missed` an election timeout of them."""
+        self._roles.lapse(stood_still=missed >= self.config.election_ticks)
+
+    def leader_gone(self, node: int) -> None:
+        """`node`, if it leads, has most likely died: its connections broke, and it takes no new ones."""
+        self._roles.leader_gone(node)
+
+    def announce(self, index: int) -> None:
+        """Where commits are not eager: the followers should know now that `index` is committed, if it is."""
         if self.leading:
-            self.leading.rounds.lapse()
+            self.leading.replication.announce(index)
+
+    @property
+    def news_due(self) -> bool:
+        """Whether what has been announced is still to be sent to somebody."""
+        return self.leading is not None and self.leading.replication.news_due
 
     def unreachable(self, node: int) -> None:
         """Messages to `node` were dropped before they were sent."""
@@ -146,16 +165,6 @@ class RaftCore:
     def _refused(self) -> Refused:
         leader = self._roles.current.leader
         return Refused(Refusal.NOT_LEADER if leader else Refusal.NO_LEADER, leader)
-
-    def withdraw(self) -> None:
-        """The driver could not begin to write what it was given last. Only for a group in which nobody else has it."""
-        local = self._local
-        if not local.sole or len(local.membership.members) != 1:
-            raise InvariantBroken("batches that others may have cannot be withdrawn")
-        self.log.withdraw()
-        local.unwritten = not local.may_send
-        if isinstance(self._roles.current, Leader):
-            self._roles.current.ask_noop()
 
     def promotable(self, node: int) -> bool:
         """Whether a learner has caught up, so that it may become a voter. False unless this node leads."""
@@ -283,10 +292,21 @@ class RaftCore:
         local = self._local
         changed, local.unwritten = local.unwritten, False
         persist = self.log.hand_out(local.term, local.vote, changed)
-        if persist is None and local.installing is not None and not self._snapshot_handed:
+        if persist is None and self.installs and self.may_install:
+            assert local.installing is not None
             self._snapshot_handed = True
             persist = self.log.hand_out_snapshot(local.term, local.vote, local.installing)
         return persist
+
+    @property
+    def installs(self) -> bool:
+        """A snapshot is to be installed, and the driver has not been told to."""
+        return self._local.installing is not None and not self._snapshot_handed
+
+    @property
+    def wants_disk(self) -> bool:
+        """Whether `ready` has something to be made durable."""
+        return bool(self.log.unhanded) or self._local.unwritten or (self.installs and self.may_install)
 
     def _news(self) -> Status | None:
         self._roles.status_told = True

@@ -10,11 +10,15 @@ Source: Raft (Ongaro, 2014), sections 3.4, 3.6.1, 4.2.3, 9.6.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from .local import Local
 from .messages import PreVote, PreVoteReply, Vote, VoteReply
 from .quorum import is_quorum, majority
 from .types import EntryId
+
+TOLD_TICKS: Final = 2  # in which the others have been told as well, so that they do not refuse
+TURN_TICKS: Final = 4  # between two that stand for the same vacancy: 200 ms, a few round trips and fsyncs
 
 
 class Outcome(Enum):
@@ -32,6 +36,16 @@ def draw_timeout(local: Local) -> int:
     """In ticks, another one each time, so that two candidates do not split the votes for ever."""
     ticks = local.config.election_ticks
     return ticks + local.rng.randrange(ticks)
+
+
+def draw_turn(local: Local, gone: int) -> int:
+    """Ticks until this node should stand in the place of a leader that is `gone`.
+
+    All are told at about the same time. So they go by the order of their ids, far enough apart that each has been
+    elected, or refused because its log is shorter, before the next one asks: equal waits would split the votes.
+    """
+    turn = sum(1 for node in local.membership.voters if node < local.id and node != gone)
+    return TOLD_TICKS + TURN_TICKS * turn + local.rng.randrange(2)
 
 
 def may_grant(local: Local, ask: PreVote | Vote, leader: int) -> bool:

@@ -28,6 +28,7 @@ class Follower:
         "_questions",
         "_until",
         "_verified",
+        "in_doubt",
         "leader",
     )
 
@@ -36,6 +37,7 @@ class Follower:
         self._questions = questions
         self._guarded = guarded
         self.leader = leader
+        self.in_doubt = False  # it has stood still: this may be the leader of long ago
         self._heard = local.tick
         self._until = local.tick + draw_timeout(local)
         self._owed = 0  # the number of the last append that was taken and not fully acknowledged; 0: none
@@ -54,10 +56,15 @@ class Follower:
         """A vote was given: let that candidate try."""
         self._until = self._local.tick + draw_timeout(self._local)
 
+    def stand_in(self, ticks: int) -> None:
+        """Unless a leader is heard of before."""
+        self._until = self._local.tick + ticks
+
     def heard_from(self, leader: int) -> None:
         if self.leader and self.leader != leader:
             raise InvariantBroken(f"{leader:x} and {self.leader:x} both lead in term {self._local.term}")
         self.leader = leader
+        self.in_doubt = False
         self._heard = self._local.tick
         self.put_off()
 
@@ -94,6 +101,8 @@ class Follower:
 
     def _reject(self, message: Append) -> None:
         local, log = self._local, self._local.log
+        if not message.number:
+            return  # what it speaks of has been lost on the way; the leader finds out with the next heartbeat
         prev = message.prev
         hint = log.terms.floor(prev.index, prev.term)
         if hint is None or hint.index < log.committed:

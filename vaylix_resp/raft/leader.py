@@ -139,7 +139,9 @@ class Leader:
         log = local.log
         number = self.rounds.begin(log.committed, self.opened, local.tick)
         for node, peer in self.replication.peers.items():
-            local.send(Heartbeat(local.id, node, local.term, min(peer.match, log.committed), number))
+            commit = min(peer.match, log.committed)
+            local.send(Heartbeat(local.id, node, local.term, commit, number))
+            peer.commit_sent = max(peer.commit_sent, commit)
         if local.sole:
             self._release(number)
 
@@ -183,6 +185,11 @@ class Leader:
             local.dirty = True
 
     @property
+    def in_doubt(self) -> bool:
+        """This node has stood still: others may have elected somebody else meanwhile."""
+        return self.rounds.doubted is not None
+
+    @property
     def _has_lease(self) -> bool:
         local = self._local
         if not local.config.lease_reads or not self._trusted or self.rounds.lease_tick < 0:
@@ -205,6 +212,7 @@ class Leader:
         if node == local.id:
             local.read(token, index)
         else:
+            self.replication.tell(node)
             local.send(ReadIndexReply(local.id, node, local.term, token, index))
 
     def on_read_index(self, message: ReadIndex) -> None:
@@ -243,6 +251,7 @@ class Leader:
             self.target = 0
         self.replication.follow_membership()
         if local.id not in local.membership.voters:
+            self.replication.announce(local.log.committed)
             self.replication.flush()  # the others learn that it is committed
             return False
         self.advance()

@@ -25,6 +25,7 @@ class Local:
         "fates",
         "fetch",
         "fetches",
+        "fit",
         "id",
         "installing",
         "led",
@@ -73,6 +74,7 @@ class Local:
         self.dirty = False  # whether one of these lists has something
         self.membership = membership
         self.sole = self.lonely = False
+        self.fit = True  # its state is what the log makes of it, as far as is known
         self.follow_membership(membership)
 
     # --- term and vote ------------------------------------------------------------------------------------------
@@ -101,14 +103,14 @@ class Local:
 
     @property
     def may_stand(self) -> bool:
-        """Whether this node may campaign.
+        """Whether this node may campaign. Never again once its driver has said that it is not fit to lead.
 
         Not while a committed change waits to be applied: a majority of the voters before it might elect this node
         beside a leader of the voters after it.
         """
         members = self.log.members
         waits = bool(members) and members[0] <= self.log.committed
-        return self.id in self.membership.voters and self.installing is None and not waits
+        return self.fit and self.id in self.membership.voters and self.installing is None and not waits
 
     # --- work for the driver ------------------------------------------------------------------------------------
 

@@ -14,16 +14,18 @@ Source: Raft (Ongaro, 2014), sections 3.5, 3.6 and 10.2.1.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import Final
 
 from .chain import UNKNOWN, link
 from .ready import LogView, Persist
 from .terms import Terms
 from .types import ENTRY_OVERHEAD_BYTES, Entry, EntryId, EntryKind, HardState, InvariantBroken, SnapshotMeta
 
+NEWEST: Final = 3  # batches looked at one by one before the log is searched
 _LAST = attrgetter("last")
 
 
@@ -123,8 +125,18 @@ class RaftLog:
         """The chain at a batch end; b"" where it is not known."""
         if index == self.base:
             return self.base_chain
-        at = bisect_left(self._batches, index, key=_LAST)
-        return self._chains[at] if at < len(self._batches) and self._batches[at].last == index else UNKNOWN
+        at = self._behind(index) - 1
+        return self._chains[at] if at >= 0 and self._batches[at].last == index else UNKNOWN
+
+    def _behind(self, index: int) -> int:
+        """In _batches, the first that ends behind `index`. Hot: nearly always that is one of the newest."""
+        batches = self._batches
+        at = len(batches)
+        for _ in range(NEWEST):
+            if at == 0 or batches[at - 1].last <= index:
+                return at
+            at -= 1
+        return bisect_right(batches, index, 0, at, key=_LAST)
 
     def adopt_chain(self, chain: bytes) -> None:
         """At the end of the log, where this node does not know it: the leader does."""
@@ -137,7 +149,7 @@ class RaftLog:
         """As `LogView.entries`, from memory where it is there."""
         if after < self.base:
             return self.view.entries(after, max_bytes)
-        at = bisect_right(self._batches, after, key=_LAST)
+        at = self._behind(after)
         some = self._batches[at : at + max_entries]
         size = 0
         for taken, entry in enumerate(some):
@@ -179,7 +191,7 @@ class RaftLog:
             raise InvariantBroken(f"a leader wants the log cut after {after}; it is committed up to {self.committed}")
         if not self.holds(after):
             raise InvariantBroken(f"cannot cut after {after}, which is not in the log up to {self.last_id}")
-        at = bisect_right(self._batches, index, key=_LAST)
+        at = self._behind(index)
         dropped = self._batches[at:]
         del self._batches[at:], self._chains[at:]
         self.waiting_bytes -= sum(len(entry.body) + ENTRY_OVERHEAD_BYTES for entry in dropped)
@@ -199,13 +211,6 @@ class RaftLog:
             raise InvariantBroken(f"the log was pruned up to {index}, but applied only up to {self.applied}")
         if index > self.terms.start.index:
             self.terms.forget(self.id_at(index))
-
-    def withdraw(self) -> None:
-        """Take back what the driver could not even begin to write. The caller knows that nobody else has it."""
-        while self._handed and self._handed[-1].end > self.persisted:
-            self._handed.pop()
-        self._written = self.persisted
-        self.cut(self.id_at(self.persisted))
 
     # --- the disk -----------------------------------------------------------------------------------------------
 

@@ -9,12 +9,10 @@ Source: Raft (Ongaro, 2014), figure 3.1; sections 3.10 (TimeoutNow), 5.1 (Instal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from .types import NOTHING, Entry, EntryId, SnapshotMeta
+from .types import NOTHING, Entry, EntryId, SnapshotMeta, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PreVote:
     """Would you vote for me in `term`? Nobody's term moves, whatever the answer."""
 
@@ -24,7 +22,7 @@ class PreVote:
     last: EntryId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PreVoteReply:
     frm: int
     to: int
@@ -32,7 +30,7 @@ class PreVoteReply:
     granted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Vote:
     """Vote for me. `transfer`: the leader of the term before has asked me to, so that it need not time out first."""
 
@@ -43,7 +41,7 @@ class Vote:
     transfer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VoteReply:
     frm: int
     to: int
@@ -51,21 +49,23 @@ class VoteReply:
     granted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Append:
     """The batches behind `prev`, or none: then a probe, or news of `commit`."""
 
     frm: int
     to: int
     term: int
-    number: int  # rises with every append of a leader, and comes back in the reply: tells old replies from new ones
+    # Rises with every append of a leader, and comes back in the reply: tells old replies from new ones. 0: it only
+    # brings `commit`, to a node that is known to have the log up to `prev` or to be about to; no reply is wanted.
+    number: int
     prev: EntryId
     prev_chain: bytes  # 16 bytes, see `chain`; b"": the sender does not know it
     entries: tuple[Entry, ...]
     commit: int  # of the leader; may lie behind the end of `entries`
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AppendReply:
     """To append `number`. Taken: the sender's log is durable and equal to the leader's up to `index`.
 
@@ -81,7 +81,7 @@ class AppendReply:
     hint: EntryId = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Heartbeat:
     """I lead. `round` counts the rounds of a leader in its term: a reply proves that it still led when it began."""
 
@@ -92,7 +92,7 @@ class Heartbeat:
     round: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HeartbeatReply:
     frm: int
     to: int
@@ -100,7 +100,7 @@ class HeartbeatReply:
     round: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimeoutNow:
     """Stand for election at once: you have all of my log."""
 
@@ -109,7 +109,7 @@ class TimeoutNow:
     term: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InstallSnapshot:
     """The snapshot that I have streamed to you is complete: put it in the place of your log."""
 
@@ -119,7 +119,7 @@ class InstallSnapshot:
     snapshot: SnapshotMeta
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SnapshotReply:
     """`ok`: the sender's log is durable and equal to the leader's up to `index`. Else: stream it again."""
 
@@ -130,7 +130,7 @@ class SnapshotReply:
     ok: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadIndex:
     """A follower asks its leader how far it must have applied to serve reads that have come until now."""
 
@@ -140,7 +140,7 @@ class ReadIndex:
     number: int  # 63 bits; rises; the first one of a process is random, so that no reply outlives a restart
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadIndexReply:
     """`ok` false: whoever was asked does not lead, or cannot say."""
 

@@ -28,7 +28,7 @@ Read = tuple[int, Token]  # (node that asks, its number or this node's token)
 class Rounds:
     """A leader's. `number` counts the heartbeat rounds of its term, whether or not a read waits for one."""
 
-    __slots__ = ("_begun", "_waiting", "gathering", "lease_tick", "number")
+    __slots__ = ("_begun", "_waiting", "doubted", "gathering", "lease_tick", "number")
 
     def __init__(self) -> None:
         self.number = 0
@@ -36,6 +36,7 @@ class Rounds:
         self._waiting: deque[tuple[int, int, list[Read]]] = deque()  # (round, commit index when it began, its reads)
         self._begun: deque[tuple[int, int]] = deque()  # (round, tick), of those not answered by a quorum
         self.lease_tick = -1  # when the last round began that a quorum has answered; -1: none
+        self.doubted: int | None = None  # only a later round says who leads now; None: there is no doubt
 
     @property
     def wanted(self) -> bool:
@@ -55,15 +56,19 @@ class Rounds:
         """A quorum has answered round `number` or later ones; the reads that may be served, and at which index."""
         while self._begun and self._begun[0][0] <= number:
             self.lease_tick = self._begun.popleft()[1]
+        if self.doubted is not None and number > self.doubted:
+            self.doubted = None
         released = []
         while self._waiting and self._waiting[0][0] <= number:
             _, index, reads = self._waiting.popleft()
             released += [(read, index) for read in reads]
         return released
 
-    def lapse(self) -> None:
-        """Whatever a quorum has said so far is too old for a lease."""
+    def lapse(self, *, stood_still: bool = False) -> None:
+        """Whatever a quorum has said so far is too old for a lease; or to say anything about now (`stood_still`)."""
         self.lease_tick = -1
+        if stood_still:
+            self.doubted = self.number
         self._begun.clear()
 
     def abandon(self) -> list[Read]:

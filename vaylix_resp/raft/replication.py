@@ -20,11 +20,12 @@ from .types import ENTRY_OVERHEAD_BYTES, Entry, InvariantBroken, SnapshotMeta
 
 
 class Replication:
-    __slots__ = ("_local", "_number", "peers")
+    __slots__ = ("_local", "_number", "announced", "peers")
 
     def __init__(self, local: Local) -> None:
         self._local = local
         self._number = 0  # of the last append
+        self.announced = 0  # up to here, nobody has to wait for the next append to hear what is committed
         self.peers: dict[int, Progress] = {}
         self.follow_membership()
 
@@ -53,7 +54,8 @@ class Replication:
         log = local.log
         while peer.sends:
             if peer.next > log.last:
-                if peer.state is State.PROBE or peer.poked or peer.commit_sent < log.committed:
+                news = peer.commit_sent < (log.committed if config.eager_commits else self.announced)
+                if peer.state is State.PROBE or peer.poked or news:
                     self._send(node, peer, ())
                 return
             if peer.next <= log.terms.start.index:
@@ -68,6 +70,22 @@ class Replication:
                 return
             self._send(node, peer, entries)
 
+    def announce(self, index: int) -> None:
+        """Whoever has not been told by then hears with the next `flush` that `index` is committed."""
+        self.announced = max(self.announced, min(index, self._local.log.committed))
+
+    @property
+    def news_due(self) -> bool:
+        return any(peer.commit_sent < self.announced for peer in self.peers.values())
+
+    def tell(self, node: int) -> None:
+        """Before an answer that `node` can do nothing with until it knows what is committed."""
+        peer, log = self.peers.get(node), self._local.log
+        if peer is None or self._local.config.eager_commits or peer.commit_sent >= log.committed:
+            return
+        if peer.state is State.REPLICATE and peer.next > log.terms.start.index:
+            self._send(node, peer, ())
+
     def _send(self, node: int, peer: Progress, entries: Sequence[Entry]) -> None:
         """One append. Without `entries` it goes behind the last that was sent."""
         local, log = self._local, self._local.log
@@ -77,11 +95,12 @@ class Replication:
             before, last, size = self._checked(entries)
             if peer.state is State.PROBE and size > local.config.probe_bytes:
                 entries = ()
-        self._number += 1
+        number = 0
+        if entries or peer.poked or peer.state is not State.REPLICATE:
+            self._number += 1
+            number = self._number
         chain = log.chain_at(before)
-        local.send(
-            Append(local.id, node, local.term, self._number, log.id_at(before), chain, tuple(entries), log.committed)
-        )
+        local.send(Append(local.id, node, local.term, number, log.id_at(before), chain, tuple(entries), log.committed))
         peer.commit_sent = log.committed
         peer.sent(last, size)
 

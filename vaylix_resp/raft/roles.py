@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import messages as msg
-from .election import Election, Outcome, may_grant
+from .election import Election, Outcome, draw_turn, may_grant
 from .follower import Follower
 from .leader import Leader
 from .local import Local
@@ -72,6 +72,8 @@ class Roles:
     def status(self) -> Status:
         role = self.current
         fresh = role.hears_leader and bool(role.leader) if isinstance(role, Follower) else isinstance(role, Leader)
+        if not isinstance(role, Election) and role.in_doubt:
+            fresh = False
         return Status(self.role, self._local.term, role.leader, fresh)
 
     # --- from one to another ------------------------------------------------------------------------------------
@@ -130,10 +132,39 @@ class Roles:
                 self._follow(local.term, 0)
         self.stand_alone()
 
+    def lapse(self, *, stood_still: bool) -> None:
+        """See the core. This node goes on as it is, and is told soon enough if it leads no more; but until somebody has
+        said something, it names no leader."""
+        role, self.status_told = self.current, False
+        if isinstance(role, Leader):
+            role.rounds.lapse(stood_still=stood_still and not self._local.sole)
+        elif isinstance(role, Follower):
+            role.in_doubt |= stood_still
+
+    def stand_down(self) -> None:
+        """This node is not fit to lead, and never will be."""
+        self._local.fit = False
+        if isinstance(self.current, Election):
+            self._follow(self._local.term, 0)
+
     def resign(self) -> None:
         """The driver cannot go on leading (its disk has failed, say)."""
         if isinstance(self.current, Leader):
             self._follow(self._local.term, 0)
+
+    def leader_gone(self, node: int) -> None:
+        """The driver has a sign that the process of `node` is no more; see `election.draw_turn`.
+
+        It may be wrong, so nothing follows but that this node waits less, and refuses nobody for the sake of that
+        leader: a majority has to be as sure before anything moves. Not where leases are believed in: they rest on
+        voters who are silent for an election timeout.
+        """
+        local, role = self._local, self.current
+        if not isinstance(role, Follower) or role.leader != node or local.config.lease_reads:
+            return
+        self._follow(local.term, 0)
+        if local.may_stand and isinstance(self.current, Follower):
+            self.current.stand_in(draw_turn(local, node))
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -230,7 +261,7 @@ class Roles:
             self._follow(self._local.term, leader)
             role = self.current
             assert isinstance(role, Follower)
-        if not role.leader:
+        if not role.leader or role.in_doubt:
             self.status_told = False
         role.heard_from(leader)
         return role
@@ -251,6 +282,8 @@ class Roles:
 
     def _on_reply(self, message: msg.AppendReply | msg.HeartbeatReply | msg.SnapshotReply) -> None:
         if isinstance(self.current, Leader):
+            if self.current.in_doubt:
+                self.status_told = False
             self.current.on_reply(message)
 
     def _on_read_index(self, message: msg.ReadIndex) -> None:

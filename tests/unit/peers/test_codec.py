@@ -184,7 +184,7 @@ def test_values_out_of_bounds_are_refused(kind, body, fault):
 
 
 def test_a_text_is_made_fit_before_it_is_sent():
-    message = driver.ForwardRefused(1, 2, 3, "BUSY", "a\nb" + "x" * 600)
+    message = driver.SnapshotDone(1, False, "a\nb" + "x" * 600)
     assert decode(*body_of(message), FRM, TO).text == "a?b" + "x" * 509
 
 

@@ -6,11 +6,12 @@ from concurrent.futures import Future
 from random import Random
 
 import pytest
+import uvloop
 
 from vaylix_resp.peers import dialer as module
 from vaylix_resp.peers.channel import Channel
 from vaylix_resp.peers.dialer import FIRST_S, LONGEST_S, REFUSED_S, Backoff, Dialer, Target, look_up
-from vaylix_resp.peers.hello import Code, Purpose, Refusal
+from vaylix_resp.peers.hello import Code, Purpose, Refusal, Step
 
 
 def test_each_wait_is_twice_the_last_up_to_a_bound_and_less_a_random_part():
@@ -117,3 +118,38 @@ def test_look_up_gives_what_connect_takes(host, families):
 )
 def test_only_what_somebody_has_to_mend_is_waited_for_longer(code, lasting):
     assert (Refusal(code, "").code not in module.PASSING) is lasting
+
+
+class CutShort(Host):
+    """Whoever runs the dialer is cancelled (the loop ends) when the connection stands and nothing has been said yet."""
+
+    def engine(self, channel):
+        return None
+
+    def greet(self, channel):
+        self.dialer._task.cancel()
+        return self
+
+    def start(self):
+        return Step(send=((1, (b"hello",)),))
+
+
+def test_a_dialer_that_is_cancelled_while_it_connects_leaves_nothing_behind():
+    """uvloop closes the transport then and tells nobody; what was queued must not be written to it."""
+
+    async def story():
+        complaints = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        world = World("127.0.0.1", server.sockets[0].getsockname()[1])
+        world.host = host = CutShort()
+        host.dialer = world.dialer
+        await asyncio.wait([world.dialer._task])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        server.close()
+        assert [one.state for one in host.made] == ["closed"] and complaints == []
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.peers.world import KEY, QUICK, Node, Said, bulk, dialed, join, nodes, on_both_loops
 from tests.unit.peers.worlds import big_append, identity, stranger
 from vaylix_resp.peers import link as module
-from vaylix_resp.peers.codec import encode
+from vaylix_resp.peers.codec import VERSION_MAX, encode
 from vaylix_resp.peers.dialer import Target
 from vaylix_resp.peers.hello import Purpose
 from vaylix_resp.peers.link import LARGE_BYTES
@@ -38,7 +38,7 @@ async def test_three_nodes_hear_everything_in_order():
         status = trio[0].peers.status()
         assert set(status) == {2, 3}
         await trio[0].until(lambda: status[2].rtt_s >= 0)
-        assert status[2].connected and status[2].connects == 1 and status[2].version == 1 and status[2].failure == ""
+        assert status[2].connected and status[2].connects == 1 and status[2].version == VERSION_MAX and status[2].failure == ""
         assert status[2].bytes_in > 0 and status[2].bytes_out > 200 * 24 and status[2].frames_out >= 200
 
 
@@ -132,6 +132,37 @@ async def test_silence_ends_a_connection_and_a_new_one_is_made():
         assert one.peers.send(2, beat(one, two, 9))
         await two.until(lambda: beat(one, two, 9) in two.of(1))
         assert not dead.is_open, "the new connection has replaced it"
+
+
+@on_both_loops
+async def test_what_is_flushed_does_not_wait_for_the_loop():
+    async with nodes(Node(1), Node(2)) as (one, two):
+        talk = one.peers._parties[2].channel(Purpose.TALK)
+        assert one.peers.send(2, beat(one, two, 1)) and talk.queue_bytes
+        one.peers.flush()
+        assert not talk.queue_bytes
+        one.peers.send(2, beat(one, two, 2))
+        one.peers.flush()
+        await two.until(lambda: two.of(1, Heartbeat) == [beat(one, two, 1), beat(one, two, 2)])
+
+
+@on_both_loops
+async def test_a_node_that_takes_no_connections_any_more_is_gone():
+    async with nodes(Node(1), Node(2), Node(3)) as (one, two, three):
+        one.peers.close()
+        await two.until(lambda: two.gone)
+        await three.until(lambda: three.gone)
+        assert {*two.gone, *three.gone} == {1} and two.peers.is_connected(3)
+
+
+@on_both_loops
+async def test_a_node_that_only_cannot_be_dialed_is_not_gone():
+    async with nodes(Node(1), Node(2)) as (one, two):
+        one.peers._door.close()  # what is connected stays
+        for purpose in (Purpose.TALK, Purpose.BULK):
+            two.peers._parties[1].dialers[purpose].channel.end("for the test")
+        await two.until(lambda: "refused" in two.peers.status()[1].failure.lower())
+        assert two.peers.is_connected(1) and not two.gone
 
 
 @on_both_loops

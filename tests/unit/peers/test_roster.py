@@ -1,5 +1,7 @@
 """Who is welcome."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.peers.worlds import identity, stranger
@@ -55,6 +57,44 @@ def test_a_life_only_goes_forward(life, code, word):
     refusal = roster({2: life} if life else None).judge(identity(2), Purpose.TALK)
     assert (refusal.code if refusal else None) == code
     assert word in (refusal.text if refusal else "")
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+@pytest.mark.parametrize(("ours", "theirs", "refused"), [
+    (16, 16, False), (16, 32, True), (32, 16, True), (0, 16, False), (16, 0, False), (65536, 65536, False),
+])  # fmt: skip
+def test_every_node_has_as_many_databases(purpose, ours, theirs, refused):
+    """0: a version that does not say how many."""
+    one = roster(me=replace(identity(1), databases=ours))
+    refusal = one.judge(replace(identity(2), databases=theirs), purpose)
+    assert (refusal.code if refusal else None) == (Code.DATABASES if refused else None)
+    if refusal:
+        assert f"has {theirs} databases" in refusal.text and f"has {ours}: give all nodes the same" in refusal.text
+
+
+VERSIONS = [  # ours and theirs, each what is understood and what is in force; is the other one refused? do we stop?
+    ((1, 1), (1, 1), False, False),
+    ((2, 1), (1, 1), False, False),  # while nodes are replaced
+    ((1, 1), (2, 1), False, False),
+    ((2, 2), (1, 1), True, False),
+    ((2, 2), (2, 1), False, False),  # it has not come so far yet
+    ((1, 1), (2, 2), True, True),
+    ((2, 2), (3, 3), True, True),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "refused", "stops"), VERSIONS)
+def test_who_does_not_understand_the_version_in_force(ours, theirs, refused, stops):
+    one = roster(me=replace(identity(1), understands=ours[0], in_force=ours[1]))
+    met = []
+    one.on_newer = met.append
+    peer = replace(identity(2), understands=theirs[0], in_force=theirs[1])
+    refusal = one.judge(peer, Purpose.TALK)
+    assert (refusal is not None, met) == (refused, [peer] if stops else [])
+    if refusal is not None:
+        assert refusal.code is Code.VERSION
+        assert f"version {max(ours[1], theirs[1])} is in force" in refusal.text and "newer software" in refusal.text
+    assert one.judge(peer, Purpose.JOIN) is None, "who only wants to join is told by the leader"
 
 
 @pytest.mark.parametrize("purpose", [Purpose.FOUND, Purpose.JOIN])

@@ -88,7 +88,6 @@ BY_CLASS = {
     driver.Ping: st.builds(driver.Ping, number),
     driver.Pong: st.builds(driver.Pong, number),
     driver.Forward: st.builds(driver.Forward, st.just(FRM), ids, number, number, st.integers(0, 1000), data),
-    driver.ForwardRefused: st.builds(driver.ForwardRefused, ids, number, number, word, ascii_text),
     driver.Publish: st.builds(driver.Publish, st.sampled_from(driver.PublishKind), data, data),
     driver.SnapshotOffer: st.builds(driver.SnapshotOffer, ids, name, place, number, number, digest),
     driver.SnapshotWant: st.builds(driver.SnapshotWant, ids, number),

@@ -2,7 +2,8 @@
 
 A script is text: commands, a line of dashes, what they are expected to print, an empty line, and so on. Commands:
 
-    cluster 3 [learners 4 5] [lease] [small]   nodes 1 2 3 vote, 4 and 5 learn; small: one batch in an append
+    cluster 3 [learners 4 5] [lease] [small] [lazy]    nodes 1 2 3 vote, 4 and 5 learn; small: one batch in an append;
+                        lazy: what is committed is not told at once              announce 1 5    it is, up to 5
     start 6             a node that knows nobody
     elect 1             node 1 becomes leader of all that it can reach       wait 1 2        an election timeout passes
     quiet|show          print nothing | all again
@@ -188,7 +189,7 @@ class Bench:
         self.snapshots: dict[str, tuple] = {}
         self.out: list[str] = []
         self.silent = False
-        self.lease = self.small = False
+        self.lease = self.small = self.lazy = False
 
     def say(self, text: str) -> None:
         if not self.silent:
@@ -226,11 +227,13 @@ class Bench:
         return Config(
             node, election_ticks=10, heartbeat_ticks=2, inflight_messages=2, append_entries=1 if self.small else 4,
             cache_bytes=0, uncommitted_bytes=2000, promote_lag=3, lease_reads=self.lease,
+            eager_commits=not self.lazy,
         )  # fmt: skip
 
     def do_cluster(self, count: str, *rest: str) -> None:
         self.lease = "lease" in rest
         self.small = "small" in rest
+        self.lazy = "lazy" in rest
         voters = frozenset(range(1, int(count) + 1))
         learners = frozenset(int(one) for one in rest if one.isdigit())
         for node in sorted(voters | learners):
@@ -383,6 +386,10 @@ class Bench:
 
     def do_gone(self, node: str, leader: str) -> None:
         self.core(node).leader_gone(int(leader))
+        self.pump(node)
+
+    def do_announce(self, node: str, index: str) -> None:
+        self.core(node).announce(int(index))
         self.pump(node)
 
     # --- what the driver does ---------------------------------------------------------------------------------------

@@ -91,7 +91,6 @@ BROKEN: list[tuple[str, Callable[[], object]]] = [
         an_append(prev=EntryId(1, 1), prev_chain=link(b"", batch(1, 1, kind=EntryKind.NOOP, body=b"other")))))),
     ("a leader without what is committed", lambda: (core := a_core(NOOP), core.step(msg.Heartbeat(2, 1, 1, 1, 1)),
         core.step(an_append(batch(1, 2, kind=EntryKind.NOOP), term=2)))),
-    ("a withdrawal in a group", lambda: a_leader().withdraw()),
     ("a membership that is not due", lambda: a_leader().apply_members(1, THREE)),
     ("an install that nobody began", lambda: a_core().install_failed()),
     ("a snapshot ahead of the state", lambda: (core := a_leader(), core.compacted(1), core.step(
@@ -245,6 +244,45 @@ def test_the_driver_may_do_too_much() -> None:
     assert leader.role is Role.FOLLOWER and leader.term == 2
 
 
+def test_a_leader_that_stood_still_names_nobody_until_a_quorum_answers() -> None:
+    """It was stopped for longer than an election takes; on waking it may be one of two, and its own ticks say nothing."""
+    core = a_leader()
+    core.tick()
+    core.tick()
+    beats = [message.round for message in sent(pump(core)) if isinstance(message, msg.Heartbeat)]
+    core.lapse(9)
+    assert core.status.quorum_fresh, "shorter than an election timeout"
+    core.lapse(10)
+    (work,) = pump(core)
+    assert work.status == core.status and not core.status.quorum_fresh and core.role is Role.LEADER
+    core.step(msg.HeartbeatReply(2, 1, 2, max(beats)))
+    assert not core.status.quorum_fresh, "an answer to what was asked before"
+    core.tick()
+    core.tick()
+    later = [message.round for message in sent(pump(core)) if isinstance(message, msg.Heartbeat)]
+    core.step(msg.HeartbeatReply(2, 1, 2, max(later)))
+    assert core.status.quorum_fresh and pump(core)[-1].status == core.status
+
+
+def test_a_follower_that_stood_still_names_nobody_until_it_hears_the_leader() -> None:
+    core = a_core()
+    core.step(an_append())
+    pump(core)
+    assert core.status.quorum_fresh
+    core.lapse(10)
+    assert pump(core)[-1].status == core.status
+    assert (core.status.leader, core.status.quorum_fresh) == (2, False)
+    core.step(msg.Heartbeat(2, 1, 1, 0, 1))
+    assert core.status.quorum_fresh and pump(core)[-1].status == core.status
+
+
+def test_who_is_alone_has_nobody_to_doubt() -> None:
+    core = a_core(membership=Membership(frozenset({1})))
+    pump(core)
+    core.lapse(100)
+    assert core.role is Role.LEADER and core.status.quorum_fresh
+
+
 def test_what_a_fetch_did_not_find_is_streamed() -> None:
     core = a_leader(cache_bytes=0)
     core.log.view.entries = lambda after, max_bytes: None  # type: ignore[method-assign]
@@ -275,26 +313,6 @@ def test_a_probe_does_not_carry_much() -> None:
     core.step(msg.HeartbeatReply(2, 1, 2, 0))
     (append,) = [one for one in sent(pump(core)) if isinstance(one, msg.Append) and one.to == 2]
     assert append.prev == EntryId(1, 2) and append.entries == ()
-
-
-def test_a_group_of_one_takes_back_what_does_not_fit_on_its_disk() -> None:
-    core = a_core(membership=Membership(frozenset({1})))
-    work = core.ready()
-    assert work is not None and work.noop and work.persist is not None
-    core.withdraw()
-    work = core.ready()
-    assert work is not None and work.noop and work.persist is not None and work.persist.hard_state_changed
-    core.persisted(work.persist.number)
-    core.propose(EntryKind.NOOP, 1, 0, 0, b"noop")
-    pump(core)
-    propose(core)
-    assert core.ready() is not None
-    core.withdraw()
-    assert core.log.last == 1
-    propose(core)
-    (written, applied) = pump(core)
-    assert written.persist is not None and [entry.first for entry in written.persist.entries] == [2]
-    assert [entry.first for entry in applied.apply] == [2]
 
 
 def test_a_snapshot_fills_the_place_of_a_proposal_whose_fate_nobody_knows() -> None:

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.unit.raft.lab import a_log, batch
-from vaylix_resp.raft.election import Election, Outcome, draw_timeout, is_up_to_date, may_grant
+from vaylix_resp.raft.election import Election, Outcome, draw_timeout, draw_turn, is_up_to_date, may_grant
 from vaylix_resp.raft.local import Local
 from vaylix_resp.raft.messages import PreVote, PreVoteReply, Vote, VoteReply
 from vaylix_resp.raft.ready import Config
@@ -56,6 +56,17 @@ def test_one_vote_in_a_term(kind: type[Vote] | type[PreVote], term: int, vote: i
 def test_no_vote_for_a_log_that_lacks_something(kind: type[Vote] | type[PreVote]) -> None:
     assert not may_grant(a_local(), kind(2, 1, 5, EntryId(2, 2)), 0)
     assert not may_grant(a_local(), kind(2, 1, 6, EntryId(2, 2)), 0)
+
+
+@pytest.mark.parametrize("gone", [1, 2, 5])
+def test_who_stands_for_a_dead_leader_goes_by_turns(gone: int) -> None:
+    """However the draws fall, the latest of a turn is before the earliest of the next."""
+    locals_ = [a_local(voters=5) for _ in range(5)]
+    for number, local in enumerate(locals_, 1):
+        local.id = number
+    turns = [{draw_turn(local, gone) for _ in range(50)} for local in locals_ if local.id != gone]
+    assert min(turns[0]) >= 1 and max(turns[-1]) < 20, "before an election timeout"
+    assert all(max(one) + 2 < min(following) for one, following in zip(turns, turns[1:], strict=False))
 
 
 def test_a_pre_vote_for_a_later_term_is_free() -> None:

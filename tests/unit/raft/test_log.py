@@ -106,18 +106,6 @@ def test_a_snapshot_that_fails_leaves_everything() -> None:
     assert handed.snapshot is None and cursors(log) == (1, 1, 0, 0)
 
 
-def test_what_could_not_be_written_is_taken_back() -> None:
-    log = a_log(batch(1, 1), committed=1)
-    log.append(batch(2, 1, 5))
-    log.hand_out(1, 0, False)
-    log.append(batch(7, 1))
-    log.withdraw()
-    assert cursors(log) == (1, 1, 1, 0)
-    log.append(batch(2, 1))
-    persist = log.hand_out(1, 0, False)
-    assert persist is not None and persist.truncate_after is None and persist.entries == [batch(2, 1)]
-
-
 def test_applied_batches_stay_in_memory_within_a_bound() -> None:
     log = a_log(*(batch(index, 1, body=b"." * 72) for index in range(1, 11)), committed=10)  # 200 bytes each
     log.give()
