@@ -26,7 +26,7 @@ from .app_cluster import Cluster
 from .clock import Clock, SystemClock
 from .commands.ports import Later
 from .config import Settings
-from .directives_cluster_rules import raft_port
+from .directives_cluster_rules import ACK_MODE_WARNINGS, raft_port
 from .engine.audit.reading import Reading
 from .engine.checkpoint import Checkpoint
 from .engine.children import Children
@@ -65,6 +65,7 @@ def serve(settings: Settings) -> int:
     """Run until a signal or SHUTDOWN; the exit code."""
     logs.configure(settings.loglevel, settings.logfile, settings.log_format)
     settings.subscribe("loglevel", logs.set_level)
+    settings.subscribe("write-ack-mode", _warn_of_ack_mode)
     for warning in settings.warnings:
         log.warning(warning)
     _raise_file_limit(settings)
@@ -136,6 +137,9 @@ class App:
         jobs: list[Callable[[], Coroutine[Any, Any, None]]] = []
         if cluster is not None:
             await self._or_stop(self._open_cluster(cluster, shared, commit))
+            if cluster.renewal is not None:
+                jobs.append(cluster.renewal.run)
+                cluster.renewal.on_reload = partial(_certificates_reloaded, shared, whose="nodes")
         await listener.open()
         jobs += [keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run]
         if self._trail is not None:
@@ -227,6 +231,7 @@ class App:
         """Let the replica take part; then see to it that nobody gets in before the users are there."""
         job = cluster.start(commit, shared.checkpoint)
         cluster.replica.on_failure = cluster.failed(self._log_failed, self._halt)
+        cluster.view.rising.on_outdated = self._halt
         shared.cluster = cluster.view
         cluster.on_members = GroupTrail(shared, cluster.view).members_changed
         cluster.replica.applier.on_foreign = shared.others_wrote
@@ -259,10 +264,14 @@ class App:
 
     def _hang_up(self) -> None:
         """SIGHUP, also from a terminal that closes, which is no reason to stop."""
+        cluster = self._boot.cluster
+        between = cluster.renewal if cluster is not None else None
         if self._door is not None:
             self._door.reload("SIGHUP")
-        else:
-            log.notice("SIGHUP is ignored: there is no tls-port whose certificates it could reload")
+        if between is not None:
+            between.now("SIGHUP")
+        if self._door is None and between is None:
+            log.notice("SIGHUP is ignored: there are no certificates that it could reload (tls-port, tls-cluster)")
 
     # Stopping.
 
@@ -351,8 +360,14 @@ class App:
         return code
 
 
-def _certificates_reloaded(shared: Shared, why: str, taken: bool) -> None:
-    shared.audit.event("config", "ok" if taken else "error", certificates=why)
+def _warn_of_ack_mode(mode: str) -> None:
+    """As at the start, when CONFIG SET changes it."""
+    if mode in ACK_MODE_WARNINGS:
+        log.warning(ACK_MODE_WARNINGS[mode])
+
+
+def _certificates_reloaded(shared: Shared, why: str, taken: bool, *, whose: str = "server") -> None:
+    shared.audit.event("config", "ok" if taken else "error", certificates=why, whose=whose)
 
 
 def _raise_file_limit(settings: Settings) -> None:

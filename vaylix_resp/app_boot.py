@@ -28,6 +28,7 @@ from .security.master_key import VARIABLE, of_settings
 from .server.entrance import cost_of, policy_of, read_file
 from .state.accounts import Accounts
 from .state.machine import StateMachine
+from .state.versions import allowed
 from .storage.disk import RealDisk
 from .storage.errors import DiskFull, WalFailed
 from .storage.log_files import WalConfig
@@ -62,7 +63,7 @@ class Boot:
         store = self._open_store()
         if (who := store.manifest.identity) is not None:
             raise Halt(EX_CONFIG, MEMBER.format(root=store.root, node=who.node_id, cluster=who.cluster_id.hex()))
-        machine = boot.new_machine(settings.databases)
+        machine = self._new_machine()
         warnings = boot.recover(store, machine)
         for warning in warnings:
             log.warning(warning)
@@ -75,6 +76,7 @@ class Boot:
         settings.subscribe("appendfsync", lambda mode: setattr(node, "appendfsync", mode))
         try:
             boot.open_term(node)
+            boot.raise_version(node)
             before = machine.world.accounts.version
             notice = commit_all(node, self.first_users(machine.world.accounts))
             self.founded = machine.world.accounts.version != before
@@ -92,7 +94,7 @@ class Boot:
         """As `alone`, and then until there is a group that this node belongs to; its users come through the group."""
         settings, began = self.settings, self.clock.now()
         store = self._open_store(start_over(RealDisk(), os.path.abspath(settings.dir)))
-        machine = boot.new_machine(settings.databases)
+        machine = self._new_machine()
         recovered, warnings = boot.recover_log(store, machine)
         for warning in warnings:
             log.warning(warning)
@@ -110,6 +112,18 @@ class Boot:
         settings = self.settings
         sources = sources_of(settings, read_file)
         return steps(accounts, sources, settings.requirepass, policy=policy_of(settings), cost=cost_of(settings))
+
+    def _new_machine(self) -> StateMachine:
+        """Refuses what is beyond `cluster-version-max`; by CONFIG SET that can only be let go further."""
+        machine, settings = boot.new_machine(self.settings.databases), self.settings
+        world = machine.world
+        world.understands = allowed(settings.cluster_version_max)
+
+        def changed(most: int) -> None:
+            world.understands = max(allowed(most), world.cluster_version)
+
+        settings.subscribe("cluster-version-max", changed)
+        return machine
 
     def _open_store(self, store_id: bytes | None = None) -> Store:
         settings, now_ms = self.settings, self.clock.wall_ms()

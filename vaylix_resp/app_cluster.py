@@ -14,7 +14,8 @@ import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from .app_joining import Entry, client_address
+from .app_ears import Ears
+from .app_joining import Entry, client_address, own_place
 from .clock import Clock
 from .config import Settings
 from .config_cluster import host_and_port
@@ -26,7 +27,7 @@ from .engine.replication import node_file
 from .engine.replication.catch_up import log_source
 from .engine.replication.driver import Driver
 from .engine.replication.follower_log import FollowerLog
-from .engine.replication.formation import forget_others, new_core
+from .engine.replication.formation import forget_others, known_name, move, new_core
 from .engine.replication.node_file import NodeFile
 from .engine.replication.replica import Replica
 from .engine.replication.stall import StallWatch
@@ -35,11 +36,12 @@ from .engine.replication.streams import Receiver, Sender
 from .engine.replication.view import View
 from .errors import EX_CONFIG, EX_IO, CommandError, Halt
 from .observability import logs
-from .peers.channel import Channel
 from .peers.codec import Message
 from .peers.hello import NO_CLUSTER, Identity, secret_key
 from .peers.link import Peers
 from .peers.messages import (
+    Digest,
+    DigestAsk,
     Everywhere,
     Member,
     MembersReply,
@@ -52,6 +54,7 @@ from .peers.messages import (
     SnapshotWant,
 )
 from .peers.ports import Timing, Trust
+from .peers.renewal import Renewal
 from .peers.roster import Life, Roster
 from .peers.tls import ClusterTls, options_of
 from .raft.ready import Config
@@ -76,31 +79,11 @@ REMOVED: Final = (
     "this node was removed from its cluster, and its data is not kept up to date any more; to bring it back, start it "
     "with an empty directory and let it join as a new node"
 )
+RENAMED: Final = (
+    "{root}: the data is that of a node which its cluster knows as {known}, and a name never changes: set node-id "
+    "{known} instead of {name}, or give {name} a directory of its own"
+)
 HAND_OVER_S: Final = 5.0  # a stop waits so long for somebody else to lead
-
-
-class Ears:
-    """`peers.ports.Events` from before there is a driver."""
-
-    def __init__(self) -> None:
-        self.driver: Driver | None = None
-        self.entry: Entry | None = None
-
-    def on_message(self, node: int, message: Message) -> None:
-        if self.driver is not None:
-            self.driver.on_message(node, message)
-
-    def on_connected(self, node: int) -> None:
-        if self.driver is not None:
-            self.driver.on_connected(node)
-
-    def on_unreachable(self, node: int) -> None:
-        if self.driver is not None:
-            self.driver.on_unreachable(node)
-
-    def on_guest(self, guest: Channel, message: Message | None) -> None:
-        if self.entry is not None:
-            self.entry.on_guest(guest, message)
 
 
 class Cluster:
@@ -116,10 +99,10 @@ class Cluster:
         self.loop = asyncio.get_running_loop()
         self.boot_number = secrets.randbits(63) + 1
         self._ears = Ears()
-        self._tasks: list[asyncio.Task[None]] = []
         self._installed = asyncio.Event()
         self._stall = StallWatch()
         self._hub: Hub | None = None
+        self.renewal: Renewal | None = None  # with tls-cluster, from `boot` on
         self._parting: asyncio.TimerHandle | None = None
         self.on_members: Callable[[], None] = _nobody  # the membership is another one
         self.file = self._load()
@@ -148,6 +131,9 @@ class Cluster:
         forget_others(store, machine)
         if self.file.node in machine.world.nodes.retired:
             raise Halt(EX_CONFIG, f"{store.root}: {REMOVED}")
+        known = known_name(self.file.node, machine.world.nodes, self.file.kept.table)
+        if known not in ("", self.name):
+            raise Halt(EX_CONFIG, RENAMED.format(root=store.root, known=known, name=self.name))
         self.peers = self._open_peers(machine)
         self.entry = self._ears.entry = Entry(
             settings, store, self.peers, client_address(settings), self.name, lambda: self.file, self._keep
@@ -155,7 +141,9 @@ class Cluster:
         for host in raft_hosts(settings):
             await self._listen(host, raft_port(settings))
         self.entry.answer_founders()
-        if not machine.world.nodes.members:
+        if machine.world.nodes.members:
+            recovered = move(store, machine, recovered, self.file.node, *own_place(settings))
+        else:
             recovered = await self.entry.belong(machine, recovered)
         self._enter(machine)
         rng = random.Random(secrets.randbits(64))
@@ -179,7 +167,12 @@ class Cluster:
         )  # fmt: skip
         driver.network = self.peers
         self._stream_snapshots(driver, checkpoint)
-        self.view = View(replica, driver, loop, client)
+        self.view = view = View(replica, driver, loop, client)
+        view.rising.on_raised = self._introduce
+        settings = self.settings
+        view.digesting.interval_s = settings.digest_interval / 1000
+        settings.subscribe("digest-interval", lambda ms: setattr(view.digesting, "interval_s", ms / 1000))
+        self.peers.roster.on_newer = view.rising.meet
         self.entry.wire(self.view)
         driver.on_tick = self._look
         self._ears.driver = driver
@@ -191,6 +184,8 @@ class Cluster:
     async def found_users(self, shared: Shared, first_users: Callable[[Accounts], Steps]) -> bool:
         """Before a client may come in: the users that this start asks for are in the log. Whether it put them there."""
         accounts: Accounts = shared.accounts
+        if self.view.stopped is not None:
+            return False  # its users may be what differs, and it may not change them
         while accounts.version == 0 and not self.replica.leads:
             await asyncio.sleep(USERS_PERIOD_S)
         steps, founded = first_users(accounts), False
@@ -222,10 +217,10 @@ class Cluster:
         )
         self._receiver = receiver = Receiver(self.store, self.peers, loop, databases, limits)
         driver.on_other = self._other
-        self._tasks.append(loop.create_task(receiver.run()))
+        driver.jobs.begin(receiver.run())
         replica.on_stream = sender.begin
         replica.install = receiver.install
-        replica.before_install = lambda: self._tasks.append(loop.create_task(self._install(checkpoint)))
+        replica.before_install = lambda: driver.jobs.begin(self._install(checkpoint))
         replica.on_installed = lambda _: self._installed.set()
 
     def carry(self, hub: Hub) -> None:
@@ -246,6 +241,8 @@ class Cluster:
             self._sender.hear(node, message)
         elif isinstance(message, MembersRequest | MembersReply):
             self.view.changes.hear(node, message)
+        elif isinstance(message, Digest | DigestAsk):
+            self.view.digesting.hear(node, message)
         elif isinstance(message, Everywhere):
             self.replica.is_everywhere(message.sequence)
         elif isinstance(message, Publish) and self._hub is not None:
@@ -265,6 +262,7 @@ class Cluster:
         self.entry.look()
         self._follower_log.look()
         replica = self.replica
+        self._receiver.look(replica.applied)
         stalled = self._stall.look(self.loop.time(), replica.fsync.count, replica.fsync.slow, replica.persisting_since)
         if stalled and replica.leads and len(replica.core.membership.voters) > 1:
             log.warning("the disk stalls: fsync has been slow for ten seconds; leadership is handed over")
@@ -301,8 +299,7 @@ class Cluster:
         self.entry.close()
         if self._parting is not None:
             self._parting.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self.driver.jobs.close()
         self.peers.close()
 
     # Parts.
@@ -312,7 +309,7 @@ class Cluster:
         ticks = max(5 * TICKS_PER_HEARTBEAT, round(settings.election_timeout / 1000 / self._tick_s))
         return Config(
             self.file.node, election_ticks=ticks, heartbeat_ticks=TICKS_PER_HEARTBEAT,
-            lease_reads=settings.read_mode == "lease",
+            lease_reads=settings.read_mode == "lease", eager_commits=False,
         )  # fmt: skip
 
     def _follow_settings(self, replica: Replica) -> None:
@@ -329,6 +326,7 @@ class Cluster:
         changed()
         replica.ack_all = settings.write_ack_mode == "all"
         settings.subscribe("write-ack-mode", acknowledge)
+        settings.subscribe("cluster-version-max", self._introduce)
         for name in ("commit-timeout", "no-leader-timeout"):
             settings.subscribe(name, changed)
 
@@ -341,13 +339,21 @@ class Cluster:
             heartbeat_s=settings.heartbeat_interval / 1000, silence_s=max(2.0, 2 * settings.election_timeout / 1000)
         )
         places = {peer.name: (peer.host, peer.port) for peer in settings.cluster_peers}
-        return Peers(roster, trust, self._ears, random.Random(secrets.randbits(64)), timing=timing, places=places)
+        peers = Peers(roster, trust, self._ears, random.Random(secrets.randbits(64)), timing=timing, places=places)
+        if tls is not None:
+            self.renewal = Renewal(tls, peers.reload_tls, lambda: settings.tls_auto_reload_interval)
+        return peers
 
     def _identity(self, machine: StateMachine) -> Identity:
         file = self.file
         joined = file.joining.cluster if file.joining is not None else NO_CLUSTER
         cluster = machine.world.nodes.cluster_id or joined
-        return Identity(cluster, file.node, self.name, file.store, file.starts, self.boot_number)
+        more = machine.world.understands, machine.world.cluster_version, self.settings.databases
+        return Identity(cluster, file.node, self.name, file.store, file.starts, self.boot_number, *more)
+
+    def _introduce(self, _: int = 0) -> None:
+        """What this node says of itself has changed."""
+        self.peers.roster.me = self._identity(self.replica.machine)
 
     def _seen(self, node: int, life: Life) -> None:
         self._keep(self.file.with_life(node, life))
@@ -365,7 +371,7 @@ class Cluster:
         self.on_members()
         if self.file.node in nodes.retired:
             log.warning(f"this node is no member any more: {REMOVED}")
-            self.replica.close_for(CommandError(f"CLUSTERDOWN {REMOVED}"))
+            self.replica.part(CommandError(f"CLUSTERDOWN {REMOVED}"))
 
     def _part(self, nodes: Nodes) -> None:
         self.peers.set_members(() if self.file.node in nodes.retired else _places(nodes), nodes.retired)

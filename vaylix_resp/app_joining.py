@@ -22,11 +22,11 @@ from .commands.cluster_facts import advertised
 from .commands.cluster_view import Address
 from .commands.ports import Later
 from .config import Settings
-from .config_cluster import host_and_port, split_address
+from .config_cluster import host_and_port, is_loopback, split_address
 from .directives_cluster_rules import own_peer, raft_hosts, raft_port
 from .engine.replication.admission import Admission
 from .engine.replication.formation import begin
-from .engine.replication.joining import AGAIN, NO, Joined, Joiner, NotJoined
+from .engine.replication.joining import AGAIN, NO, Joined, Joiner, NotJoined, Outdated
 from .engine.replication.node_file import Joining, NodeFile
 from .engine.replication.view import View
 from .errors import EX_CONFIG, CommandError, Halt
@@ -51,8 +51,10 @@ log = logs.get_log("raft")
 
 JOIN_S: Final = 20.0  # a client waits so long for CLUSTER JOIN
 RESTART_S: Final = 0.2  # for the answer to reach it, before this server starts again as a member
+FOUNDED_S: Final = 30.0  # after the founding nobody is visited for it any more: whoever has not heard asks
 ASK_S: Final = 1.0  # between two times that a learner asks for its vote
 LOOK_S: Final = 0.02
+EVERYWHERE: Final = ("*", "0.0.0.0", "::", "::*")  # noqa: S104 - compared, not bound
 JOINING: Final = "BUSY this node is joining a cluster: nothing was written; try again"
 MEMBER_ALREADY: Final = "this node is a member of a cluster already"
 HAS_DATA: Final = "this node has data of its own: only an empty one can join; start one with an empty directory"
@@ -114,7 +116,10 @@ class Entry:
     async def _join_at_start(self) -> None:
         addresses = [Address(*split_address(word)) for word in self._settings.cluster_join]
         log.notice("this node asks to be let into a cluster", members=" ".join(self._settings.cluster_join))
-        joined = await self._ask(addresses, None, patient=True)
+        try:
+            joined = await self._ask(addresses, None, patient=True)
+        except Outdated as why:
+            raise Halt(EX_CONFIG, f"this node has not joined: {why}") from why
         self._keep(self._file().joins(Joining(joined.cluster)))
         for guest in self._inviting:
             guest.send(JoinReply("", "", joined.cluster, joined.members))
@@ -154,6 +159,7 @@ class Entry:
             raise Halt(EX_CONFIG, NOT_EMPTY.format(directive="cluster-peers is for new clusters"))
         founding, foundry = self._make_foundry()
         await foundry.run()
+        self._loop.call_later(FOUNDED_S, foundry.close)
         return founding.cluster, [
             NodeInfo(one.node, one.name, one.host, one.port, voter=True) for one in founding.members
         ]
@@ -277,9 +283,12 @@ def own_place(settings: Settings) -> tuple[str, int]:
     if mine is not None:
         return mine.host, mine.port
     hosts = [host.lstrip("-") for host in raft_hosts(settings)]
-    named = next((host for host in hosts if host not in ("*", "0.0.0.0", "::")), "")  # noqa: S104 - compared, not bound
+    known = [host for host in hosts if host not in EVERYWHERE]
+    far = next((host for host in known if not is_loopback(host)), "")
+    if far or len(known) == len(hosts):
+        return far or known[0], port
     given = advertised(settings)
-    return named or (given.host if given is not None else ""), port
+    return given.host if given is not None else "", port
 
 
 def client_address(settings: Settings) -> Address:
@@ -289,7 +298,7 @@ def client_address(settings: Settings) -> Address:
         return given
     port = settings.port or settings.tls_port
     hosts = [host.lstrip("-") for host in settings.bind]
-    named = next((host for host in hosts if host not in ("*", "0.0.0.0", "::")), "")  # noqa: S104 - compared, not bound
+    named = next((host for host in hosts if host not in EVERYWHERE), "")
     if named:
         return Address(named, port)
     mine = own_peer(settings)

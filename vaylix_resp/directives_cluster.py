@@ -85,7 +85,7 @@ class ClusterTable:
     )  # fmt: skip
     write_ack_mode: str = setting(
         OneOf(("majority", "all", "local")), "majority", CLUSTER,
-        "disks that have a write when it is acknowledged: of most voters, of all; local is taken as majority",
+        "disks that have a write when it is acknowledged: of most voters, of all; local means majority",
     )  # fmt: skip
     follower_log_max: int = setting(
         Memory(MIB), GIB, CLUSTER,
@@ -109,6 +109,14 @@ class ClusterTable:
     replica_max_staleness: int = setting(
         Integer(0, 3_600_000), 5000, CLUSTER, "oldest data that a follower shows to READONLY clients; 0 = none",
         unit="milliseconds",
+    )  # fmt: skip
+    cluster_version_max: int = setting(
+        Integer(0, 1_000_000), 0, CLUSTER,
+        "highest cluster version to come into force: holds new kinds of entries back; 0 = all that this one has",
+    )  # fmt: skip
+    digest_interval: int = setting(
+        Integer(0, 86_400_000), 5000, CLUSTER,
+        "time between two comparisons of a slice of the nodes' states; 0 = none", unit="milliseconds",
     )  # fmt: skip
     cluster_enabled: str = setting(
         ClusterMode(), "no", CLUSTER, "emulate: cluster clients find one shard with all slots, and are sent MOVED",

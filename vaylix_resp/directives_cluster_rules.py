@@ -6,7 +6,7 @@ Not here: the rows (`directives_cluster`), who calls this (`config`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from vaylix_resp.config_cluster import PeerAddress, is_loopback
@@ -14,6 +14,11 @@ from vaylix_resp.directives import Table
 
 SECRET_CHARS_MIN: Final = 16  # whoever hears a handshake can try secrets at leisure
 HEARTBEATS_PER_ELECTION: Final = 5  # four lost heartbeats are not an election
+# A reply needs the write applied, and only what is committed is applied: so nothing can be answered before a majority.
+ACK_MODE_WARNINGS: Final[Mapping[str, str]] = {
+    "local": "write-ack-mode local means majority here: nothing is acknowledged that a failover could lose",
+    "all": "write-ack-mode is all: while one voter is away, writes are answered INDETERMINATE after commit-timeout",
+}
 
 
 def own_peer(table: Table) -> PeerAddress | None:
@@ -76,7 +81,5 @@ def warnings(table: Table) -> Iterator[str]:
     """What is allowed and costs something."""
     if table.cluster_insecure and not table.cluster_secret and not table.tls_cluster and raft_port(table):
         yield "cluster-insecure is yes: whoever reaches the raft port can replace all data"
-    if table.write_ack_mode == "local":
-        yield "write-ack-mode local gives what majority gives: nothing is acknowledged that a failover could lose"
-    if table.write_ack_mode == "all":
-        yield "write-ack-mode is all: while one voter is away, writes are answered INDETERMINATE after commit-timeout"
+    if table.write_ack_mode in ACK_MODE_WARNINGS:
+        yield ACK_MODE_WARNINGS[table.write_ack_mode]

@@ -96,9 +96,9 @@ CODES: Final = (
     ),
     Code(
         "UNBLOCKED",
-        "CLIENT UNBLOCK ... ERROR ended the wait of a blocked request",
+        "CLIENT UNBLOCK ... ERROR ended the wait of a blocked request; or the node that counted for WAIT leads no more",
         False,
-        "Send it again if it is still wanted",
+        "Send it again if it is still wanted; WAIT to the new leader",
     ),
     Code(
         "MAINTENANCE",
@@ -109,10 +109,12 @@ CODES: Final = (
     Code(
         "MISCONF",
         "The log cannot take writes (the disk is full, or it has failed), or the audit cannot be written and the "
-        "request is one that it has to record; the text says which. Reads go on",
+        "request is one that it has to record; the text says which. Reads go on. Or the data of this node of a cluster "
+        "differ from the others': then reads and PING are refused, too",
         False,
         "Full disk: try again later, writes resume when there is space. Failed log: the operator has to restart on a "
-        "healthy disk. Audit: the operator mends it (audit-on-failure)",
+        "healthy disk. Audit: the operator mends it (audit-on-failure). Data that differ: ask another node; the "
+        "operator replaces this one",
     ),
     Code(
         "MOVED",

@@ -15,6 +15,8 @@ READY_SECONDS = 60.0  # on a machine that does other things as well
 
 
 class Cluster:
+    """`options` are for each node; {node} in them is its name."""
+
     def __init__(self, stack: ExitStack, count: int, options: tuple[str, ...]) -> None:
         self.raft_ports = [free_port() for _ in range(count)]
         peers = ",".join(f"node-{at}@127.0.0.1:{port}" for at, port in enumerate(self.raft_ports, 1))
@@ -23,7 +25,7 @@ class Cluster:
                 Server(
                     us_program(),
                     ("--node-id", f"node-{at}", "--cluster-peers", peers, "--cluster-secret", SECRET,
-                     "--enable-debug-command", "yes", *options),
+                     "--enable-debug-command", "yes", *(word.replace("{node}", f"node-{at}") for word in options)),
                 )
             )
             for at in range(1, count + 1)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from bench.processes import Server, ask, free_port, us_program, wait_until
+from compat.clients import patient
 from tests.e2e.cluster import READY_SECONDS, Cluster, cluster
 
 NOT_READY_SECONDS = 20.0
@@ -53,7 +53,7 @@ def test_users_maintenance_and_configuration_change_on_any_node(trio: Cluster) -
     assert one.acl_setuser("bob", enabled=True, passwords=["+a long password"], keys=["*"], categories=["+@all"])
     assert b"bob" in one.acl_users(), "at once where it was asked for; on the others when they have heard of it"
     wait_until(lambda: all(b"bob" in trio.client(at).acl_users() for at in range(3)), READY_SECONDS, "everywhere")
-    assert redis.Redis(port=trio.servers[there].port, username="bob", password="a long password").ping()
+    assert patient(port=trio.servers[there].port, username="bob", password="a long password").ping()
     assert one.execute_command("MAINTENANCE", "ON", "disk") == b"OK"
     for at in range(3):
         wait_until(
@@ -75,8 +75,8 @@ def test_users_maintenance_and_configuration_change_on_any_node(trio: Cluster) -
     assert one.config_set("requirepass", "another long password")
     for at in range(3):
         wait_until(lambda at=at: refused(trio, at, "PING") == "NOAUTH", READY_SECONDS, "a password is wanted")
-        assert redis.Redis(port=trio.servers[at].port, password="another long password").get("k") == b"2"
-    assert redis.Redis(port=trio.servers[there].port, password="another long password").config_set("requirepass", "")
+        assert patient(port=trio.servers[at].port, password="another long password").get("k") == b"2"
+    assert patient(port=trio.servers[there].port, password="another long password").config_set("requirepass", "")
     wait_until(lambda: not any(refused(trio, at, "PING") for at in range(3)), READY_SECONDS, "and no more")
 
 
@@ -116,14 +116,14 @@ def test_the_tools_read_it(stopped: Path, tmp_path: Path) -> None:
     tool("pitr", "restore", "--source-dir", stopped, "--to-sequence", last, "--target-dir", tmp_path / "new")
     with Server(us_program(), directory=tmp_path / "new") as single:
         single.start(READY_SECONDS)
-        client = redis.Redis(port=single.port, protocol=3)
+        client = patient(port=single.port, protocol=3)
         assert client.dbsize() == 51 and client.get("last") == b"1", "up to the last write that was acknowledged"
         assert client.set("mine", "1") and client.role()[0] == b"master"
         single.stop()
     port = free_port()
     with Server(us_program(), ("--raft-port", str(port), "--raft-bind", "127.0.0.1"), tmp_path / "new") as founder:
         founder.start(READY_SECONDS)  # it founds a cluster of its own, and knows nothing of the one it came from
-        client = redis.Redis(port=founder.port, protocol=3)
+        client = patient(port=founder.port, protocol=3)
         wait_until(lambda: client.role()[0] == b"master", READY_SECONDS, "it leads itself")
         assert client.get("mine") == b"1" and len(client.execute_command("RAFT", "SERVER", "LIST")) == 1
 
@@ -135,12 +135,21 @@ def test_without_its_cluster_it_does_not_start(stopped: Path) -> None:
         assert "is that of a member" in alone.log_tail() and "pitr restore" in alone.log_tail()
 
 
+def test_under_another_name_it_does_not_start(stopped: Path) -> None:
+    port = free_port()
+    with Server(us_program(), ("--raft-port", str(port), "--raft-bind", "127.0.0.1", "--node-id", "x"), stopped) as one:
+        one.spawn()
+        assert one.process is not None and one.process.wait(READY_SECONDS) == 78
+        assert "a name never changes: set node-id node-" in one.log_tail()
+
+
 def test_a_copy_is_not_let_in_beside_the_node_that_it_was_made_from(trio: Cluster, tmp_path: Path) -> None:
     """Made while the node was writing: what it has promised since is not in it."""
     at = (trio.leader() + 1) % 3
     original = trio.servers[at]
     trio.write(at, "SET", "k", "1")
-    shutil.copytree(original.data_directory, tmp_path / "copy")
+    passing = shutil.ignore_patterns("*.tmp")  # may be gone before it is copied
+    shutil.copytree(original.data_directory, tmp_path / "copy", ignore=passing)
     trio.write(at, "SET", "k", "2")
     options = (*original.extra, "--raft-port", str(free_port()), "--raft-bind", "127.0.0.1")
     with Server(us_program(), options, tmp_path / "copy") as copy:

@@ -13,53 +13,11 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from bench.processes import Server, free_port, us_program, wait_until
-from tests.e2e.cluster import READY_SECONDS, SECRET
+from bench.processes import wait_until
+from tests.changes.town import Town
+from tests.e2e.cluster import READY_SECONDS
 
 PAUSE_S = 0.002  # between two writes: this is not about speed
-
-
-class Town:
-    """Servers of one cluster, each with its port for the others."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self.servers: dict[str, Server] = {}
-        self.raft: dict[str, int] = {}
-
-    def make(self, name: str, *options: str) -> Server:
-        self.raft[name] = port = free_port()
-        # A request waits for a leader rather than fails, so that not even a slow machine makes a client see a refusal.
-        words = ("--raft-port", str(port), "--node-id", name, "--cluster-secret", SECRET, "--enable-debug-command", "yes",
-                 "--no-leader-timeout", "30000", "--commit-timeout", "40000", *options)  # fmt: skip
-        self.servers[name] = server = self._stack.enter_context(Server(us_program(), words))
-        return server
-
-    def place(self, name: str) -> str:
-        return f"127.0.0.1:{self.raft[name]}"
-
-    def client(self, name: str) -> Any:
-        return redis.Redis(port=self.servers[name].port, socket_timeout=READY_SECONDS, protocol=3)
-
-    def members(self, asked: str) -> dict[str, bool]:
-        """Name and whether it has a vote, as this node sees it."""
-        found = self.client(asked).execute_command("RAFT", "SERVER", "LIST")
-        return {one[b"name"].decode(): one[b"voter"] == b"true" for one in found}
-
-    def wait_for(self, asked: str, *voters: str) -> None:
-        def look() -> bool:
-            try:
-                return self.members(asked) == dict.fromkeys(voters, True)
-            except redis.RedisError:
-                return False
-
-        wait_until(look, READY_SECONDS, f"{voters} are the voters, says {asked}", pause=0.1)
-
-    def wait_equal(self, *names: str) -> None:
-        def look() -> bool:
-            return len({self.client(name).execute_command("DEBUG", "DIGEST") for name in names}) == 1
-
-        wait_until(look, READY_SECONDS, "all nodes hold the same", pause=0.1)
 
 
 @contextmanager

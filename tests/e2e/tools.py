@@ -7,8 +7,10 @@ says whether a failure is the server's or the test's.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +46,28 @@ def vaylix(*options: str, prefix: tuple[str, ...] = (), directory: Path | None =
     with Server(us_program(), options, directory, prefix) as server:
         server.start()
         yield server
+
+
+@contextmanager
+def traced(pid: int, *options: str) -> Iterator[None]:
+    """strace at work on all threads of a running process; it lets go at the end, if the process is still there."""
+    require("strace")
+    tracer = subprocess.Popen(["strace", "-f", "-qq", *options, "-p", str(pid)], stderr=subprocess.PIPE)
+    try:
+        while not all(tracer_of(task) for task in Path(f"/proc/{pid}/task").iterdir()):
+            if tracer.poll() is not None and tracer.stderr is not None:
+                missing(f"permission to trace a process ({tracer.stderr.read()[-200:].decode()})")
+            time.sleep(0.01)
+        yield
+    finally:
+        tracer.terminate()
+        tracer.communicate()
+
+
+def tracer_of(task: Path) -> int:
+    """Of one thread; 0: none."""
+    found = re.search(r"^TracerPid:\s*(\d+)$", (task / "status").read_text(), re.M)
+    return int(found[1]) if found else 0
 
 
 def strace_prefix(*options: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
     view = FakeView()                      we are node-1 and lead
     view = FakeView(me=2)                  we are node-2 and follow node-1
     view.lead(3)                           node-3 leads from now on; whoever listens is told
-    view.lead(None)                        no majority has been heard lately; nobody is told, as in the real one
+    view.lead(None)                        no majority has been heard lately; whoever listens is told None
 
 What is asked of it is kept in `asked`; the test resolves `later` when it likes.
 """
@@ -21,6 +21,7 @@ def member(number, **facts):
     made = Member(
         IDS[number], f"node-{number}", Address(f"10.0.0.{number}", 6379), Address(f"10.0.0.{number}", 16379), True,
         "leader" if lead else "replicate", 100 - 10 * (number - 1), 10 * (number - 1), 0.25 * (number - 1),
+        2,
     )  # fmt: skip
     return replace(made, **facts)
 
@@ -30,6 +31,7 @@ class FakeView:
     term, voted_for = 7, None
     last, committed, applied = 100, 90, 90
     snapshot_sequence = 50
+    stopped = comparison = None
 
     def __init__(self, me=1, leader=1):
         self.id, self.name = IDS[me], f"node-{me}"
@@ -47,9 +49,8 @@ class FakeView:
 
     def lead(self, number):
         before, self._leader = self.leader, number
-        if number is not None:
-            for told in self.on_leader:
-                told(before, self.leader)
+        for told in self.on_leader:
+            told(before, self.leader)
 
     @property
     def leader(self):

@@ -22,13 +22,13 @@ COMMAND_NAMES = {name.upper() for name in [*COMMANDS, *(child for spec in COMMAN
 NO_CODES = set(
     """
     RW RO OW RM GT NX OPTIN PREFIX WARNING TCP TLS POSIX SIGHUP THE NAME ERROR POPULATE PROTOCOL RELOAD SLEEP FAULT NOT
-    FORCE DEMOTE OK NO POST OPTIONS
+    FORCE DEMOTE OK NO POST OPTIONS FLIP DATA
     """.split()
 )
 # Texts that come from elsewhere as a whole: (module, what is handed over).
 PASSED_ON = {
     ("commands/arguments.py", "message"), ("commands/counters.py", "message"), ("commands/debug.py", "message"),
-    ("commands/versioned.py", "message"), ("commands/persistence.py", "busy"), ("engine/checkpoint.py", "text"),
+    ("commands/connection.py", "cluster.stopped.text"), ("commands/versioned.py", "message"), ("commands/persistence.py", "busy"), ("engine/checkpoint.py", "text"),
     ("commands/flashback.py", "client.server.node.refusal.text"), ("engine/copies/backups.py", "refused.text"),
     ("engine/history/flashback.py", "refused.text"),
     ("engine/replication/changes.py", "message.text"),  # what the leader has to say to a client of ours

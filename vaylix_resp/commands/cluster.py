@@ -1,12 +1,15 @@
 """CLUSTER: with `cluster-enabled emulate` cluster clients find one shard with all slots; without it they are refused,
 in Redis's words. Changes of the membership are always there: see `cluster_members`.
 
-Promise: a leader is named only while a majority is behind it; otherwise -CLUSTERDOWN, so that the client asks another.
+Promise: a leader is named only while a majority is behind it. While there is none, who asks where the slots are waits
+for one, as a write does (`no-leader-timeout`): an election is shorter than that, and client libraries give up when the
+last of the nodes has refused. Then it is -CLUSTERDOWN, so that the client asks another.
 Not here: what the replies look like (`cluster_text`), -MOVED (`redirection`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import CommandError, error, printable
@@ -19,6 +22,8 @@ from .redirection import SLOTS, slot_of
 from .spec import Argv, Kind, command, container
 
 DISABLED: Final = "ERR This instance has cluster support disabled"
+Answer = Callable[[Facts], Reply]
+LOOK_S: Final = 0.02  # between two looks at whether there is a leader
 KEYS_PER_TURN: Final = 2000  # looked at in one go: about a millisecond
 
 container("CLUSTER", group="cluster", since="3.0.0", summary="A container for Redis Cluster commands.")
@@ -40,11 +45,40 @@ def _mapped(client: Client) -> Facts:
     return facts
 
 
-def _led(client: Client) -> Facts:
+def _led(facts: Facts) -> bool:
+    return facts.leader is not None and facts.leader.client is not None
+
+
+def _nowhere(facts: Facts) -> Reply:
+    return CommandError(NO_LEADER)
+
+
+class _LeaderWait:
+    """Resolves `later` with `answer` when a leader is known, else with `otherwise` when the time is over."""
+
+    def __init__(self, client: Client, answer: Answer, otherwise: Answer) -> None:
+        self._client, self._answer, self._otherwise = client, answer, otherwise
+        self._deadline = client.server.clock.now() + client.server.settings.no_leader_timeout / 1000
+        self.later = Later(on_cancel=self._stop)
+        self._look()
+
+    def _look(self) -> None:
+        facts, server = _mapped(self._client), self._client.server
+        self.later.timeout_reply = self._otherwise(facts)  # a transaction does not wait
+        if _led(facts):
+            self.later.resolve(self._answer(facts))
+        elif server.clock.now() >= self._deadline:
+            self.later.resolve(self.later.timeout_reply)
+        else:
+            self._timer = server.call_later(LOOK_S, self._look)
+
+    def _stop(self) -> None:
+        self._timer.cancel()
+
+
+def _when_led(client: Client, answer: Answer, otherwise: Answer = _nowhere) -> Reply:
     facts = _mapped(client)
-    if facts.leader is None or facts.leader.client is None:
-        raise CommandError(NO_LEADER)
-    return facts
+    return answer(facts) if _led(facts) else _LeaderWait(client, answer, otherwise).later
 
 
 @command(
@@ -58,7 +92,7 @@ def _led(client: Client) -> Facts:
 )  # fmt: skip
 def cluster_slots(client: Client, argv: Argv) -> Reply:
     """One range of all slots: the leader, then the other nodes."""
-    return slots(_led(client))
+    return _when_led(client, slots)
 
 
 @command(
@@ -67,7 +101,7 @@ def cluster_slots(client: Client, argv: Argv) -> Reply:
 )  # fmt: skip
 def cluster_shards(client: Client, argv: Argv) -> Reply:
     """The one shard with its nodes, in words."""
-    return shards(_led(client), client.server.settings)
+    return _when_led(client, lambda facts: shards(facts, client.server.settings))
 
 
 @command(
@@ -76,8 +110,11 @@ def cluster_shards(client: Client, argv: Argv) -> Reply:
 )  # fmt: skip
 def cluster_nodes(client: Client, argv: Argv) -> Reply:
     """A line for each node; nobody is a master while no leader is known."""
-    facts = _mapped(client)
-    return Verbatim(nodes(facts, facts.members, client.server.clock.wall_ms()))
+
+    def lines(facts: Facts) -> Reply:
+        return Verbatim(nodes(facts, facts.members, client.server.clock.wall_ms()))
+
+    return _when_led(client, lines, lines)
 
 
 def _replicas(client: Client, argv: Argv) -> Reply:

@@ -105,7 +105,8 @@ def _alone(server: Server, laddr: str) -> Facts:
         host = laddr.rpartition(":")[0].strip("[]")
         mine = Address("" if host.startswith("/") or host == "?" else host, settings.port or settings.tls_port)
     # Nobody shares its log, so an id that lasts until the next start will do.
-    me = Member(int(server.run_id, 16), settings.node_id, mine, _NOWHERE, True, "leader", node.last_sequence, 0, 0.0)
+    last, understands = node.last_sequence, server.machine.world.understands
+    me = Member(int(server.run_id, 16), settings.node_id, mine, _NOWHERE, True, "leader", last, 0, 0.0, understands)
     return Facts(
         me.id, me.name, "0" * 32, "leader", node.term, me, (me,), node.last_sequence, node.committed, node.applied
     )

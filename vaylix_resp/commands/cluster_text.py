@@ -30,7 +30,7 @@ def _slots_node(member: Member) -> list[Any]:
 
 
 def _serves(member: Member) -> bool:
-    return member.state not in ("unreachable", "snapshot")
+    return not member.down and member.state != "snapshot"
 
 
 def shards(facts: Facts, settings: Settings) -> list[Any]:
@@ -53,7 +53,7 @@ def _shards_node(facts: Facts, member: Member, port: bytes) -> dict[bytes, Any]:
         found[b"hostname"] = where.host.encode()
     found[b"role"] = b"master" if facts.leader is not None and member.id == facts.leader.id else b"replica"
     found[b"replication-offset"] = _offset(facts, member)
-    found[b"health"] = {"unreachable": b"fail", "snapshot": b"loading"}.get(member.state, b"online")
+    found[b"health"] = b"fail" if member.down else b"loading" if member.state == "snapshot" else b"online"
     return found
 
 
@@ -73,7 +73,7 @@ def node_line(facts: Facts, member: Member, now_ms: int) -> str:
     master = leader is not None and member.id == leader.id
     flags = ["myself"] if member.id == facts.id else []
     flags.append("master" if master else "slave")
-    if member.state == "unreachable":
+    if member.down:
         flags.append("fail")
     if member.client is None:
         flags.append("noaddr")

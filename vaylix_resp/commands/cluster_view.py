@@ -9,15 +9,18 @@ Not here: how it is kept true (`engine.replication`), what clients are told abou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from ..errors import CommandError
 from .ports import Later
 
 Role = Literal["leader", "follower", "candidate", "learner"]
-# Of a follower, as the leader feeds it. "unknown": this node does not lead, so it cannot say.
-FollowerState = Literal["leader", "probe", "replicate", "snapshot", "unreachable", "unknown"]
+# Of a follower, as the leader feeds it. "unknown": this node does not lead, so it cannot say. "lost": the follower no
+# longer has what it had acknowledged, and gets nothing more. "differs": its state is not what the others made of the
+# same log, so it serves nobody.
+FollowerState = Literal["leader", "probe", "replicate", "snapshot", "unreachable", "lost", "differs", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,31 @@ class Member:
     match: int | None  # what it is known to have durable; None where only the leader knows
     lag: int | None  # operations that it is behind the leader's log
     last_contact_s: float | None  # since it was heard; 0.0 for this node itself; None: never
+    understands: int | None = None  # the highest cluster version; None until it has said so
 
     @property
     def hex_id(self) -> str:
         """Forty digits, as Redis names nodes."""
         return f"{self.id:040x}"
+
+    @property
+    def down(self) -> bool:
+        """It does not follow, or does not serve, and will not as things are."""
+        return self.state in ("unreachable", "lost", "differs")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of the last comparison of the nodes' states. Nodes by id."""
+
+    sequence: int  # at which it was made; 0: there was none
+    subject: str  # what was compared
+    age_s: float | None
+    agree: frozenset[int]
+    differ: frozenset[int]
+    differing: Mapping[int, int]  # nodes that serve nobody any more, and the sequence at which that was found
+    made: int  # comparisons since this process began to lead, or to hear of them
+    rounds: int  # times that all of the state was asked for
 
 
 class ClusterView(Protocol):
@@ -100,8 +123,16 @@ class ClusterView(Protocol):
 
     @property
     def staleness_s(self) -> float | None:
-        """How old this node's applied state may be at most: since a leader with a quorum said what it lacks and it
-        had applied all of that. 0.0 on such a leader. None: it cannot say."""
+        """How old this node's applied state may be at most: since it asked, last, a leader with a quorum what it lacks,
+        and has applied all of that. None: it cannot say."""
+
+    @property
+    def stopped(self) -> CommandError | None:
+        """What clients are told by a node whose data differ from the others'; it answers nothing else."""
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Of the nodes' states; None where only the leader can say."""
 
     @property
     def transferring(self) -> bool:
@@ -109,19 +140,19 @@ class ClusterView(Protocol):
 
     @property
     def on_leader(self) -> list[Callable[[Member | None, Member | None], None]]:
-        """Told (before, now) whenever `leader` changes from one known node to another; None while there is none."""
+        """Told (before, now) whenever `leader` is another one, is found elsewhere, or is known no more (None)."""
 
     def acknowledged(self, sequence: int) -> int:
         """How many *other* nodes (learners too) are known here to have this sequence durable."""
 
     def wait_acknowledged(self, sequence: int, nodes: int, timeout_s: float) -> Later:
-        """Resolves with `acknowledged` when that many have it, or at the timeout (0: no timeout); it can be blocking.
-
-        Answered by the leader's knowledge; on a follower by what this node knows, which is only its own."""
+        """Resolves with `acknowledged` when that many have it, or at the timeout (0: no timeout); with -UNBLOCKED when
+        this node does not lead, or leads no more. It can be blocking."""
 
     def transfer(self, to: int | None, timeout_s: float = 0.0) -> Later:
         """Hand the leadership over (None: to whoever is furthest). OK when another leads; a CommandError, definite,
-        when this node does not lead, the target is unknown, a learner or does not catch up in time."""
+        when this node does not lead, the target is unknown, a learner or does not catch up in time; INDETERMINATE
+        when this node has ceased to lead and hears of nobody else."""
 
     def abort_transfer(self) -> bool:
         """Go on leading; False if no transfer was going on."""

@@ -42,6 +42,9 @@ def ping(client: Client, argv: Argv) -> Reply:
     """Returns the server's liveliness response."""
     if len(argv) > 2:
         raise wrong_arity("ping")
+    cluster = client.server.cluster
+    if cluster is not None and cluster.stopped is not None:
+        raise CommandError(cluster.stopped.text)  # as in Redis with MISCONF: whoever looks after servers uses PING
     if client.proto == 2 and (client.channels or client.patterns or client.shard_channels):
         return [b"pong", argv[1] if len(argv) == 2 else b""]  # there, everything looks like a message
     return argv[1] if len(argv) == 2 else PONG

@@ -1,6 +1,8 @@
 """DEBUG: what tests of Redis and of its clients use, refused unless `enable-debug-command` allows it.
 
-Promise: nothing here can lose or change acknowledged data; POPULATE writes through the log like everybody.
+Promise: nothing here but FLIP can lose or change acknowledged data; POPULATE writes through the log like everybody.
+FLIP spoils a value in this process's memory, behind the log's back, as a broken memory chip would: for tests of a
+cluster's comparison of states.
 Different from Redis on purpose: SLEEP makes only its caller wait (and notes it as a slow request); RELOAD and LOADAOF
 rebuild the state from disk beside the one in use and compare the two, instead of replacing it.
 """
@@ -64,6 +66,16 @@ def _digest(client: Client, argv: Argv) -> Reply:
 def _digest_value(client: Client, argv: Argv) -> Reply:
     view = client.server.view(client.db)
     return [Simple(value_digest_hex(view.db, view.index, key) if view.exists(key) else NOTHING) for key in argv[2:]]
+
+
+def _flip(client: Client, argv: Argv) -> Reply:
+    """Another value for a key in the memory of this process, and nowhere else: nobody is told, nothing is logged."""
+    items, key = client.server.machine.world.databases[client.db].items, argv[2]
+    if key not in items:
+        raise CommandError(NO_SUCH_KEY)
+    item = items[key]
+    items[key] = item[:-1] + bytes((item[-1] ^ 1,)) if value_of(item) else item + b"\0"
+    return OK
 
 
 def _sleep(client: Client, argv: Argv) -> Reply:
@@ -210,6 +222,8 @@ def _help(client: Client, argv: Argv) -> Reply:
         "    Output a hex signature of the values of all the specified keys.",
         "ERROR <string>",
         "    Return a protocol error with <string> as message.",
+        "FLIP <key>",
+        "    Spoil the value of a key in memory, on this node only, to see that a cluster finds it.",
         "LOADAOF",
         "    Rebuild the state from snapshot and log beside the one in use and compare them.",
         "OBJECT <key>",
@@ -239,6 +253,7 @@ _SUBCOMMANDS: Final[dict[bytes, tuple[int, int, Callable[[Client, Argv], Reply]]
     b"DIGEST": (2, 2, _digest),
     b"DIGEST-VALUE": (2, _MANY, _digest_value),
     b"ERROR": (3, 3, _error),
+    b"FLIP": (3, 3, _flip),
     b"HELP": (2, 2, _help),
     b"LOADAOF": (2, 2, _compare),
     b"OBJECT": (3, 4, _object),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..resp.reply import Reply, Verbatim
+from .cluster_facts import mode
 from .ports import Client
 from .spec import Argv, Kind, command
 
@@ -24,4 +25,7 @@ def info(client: Client, argv: Argv) -> Reply:
     if client.sentinel:
         everything = not sections or {"default", "all", "everything"} & set(sections)
         sections = [name for name in OF_A_SENTINEL if everything or name in sections] or ["none"]
-    return Verbatim(client.server.info(sections).encode("utf-8", "surrogateescape"))
+    text = client.server.info(sections)
+    if client.sentinel:  # as HELLO says there
+        text = text.replace(f"redis_mode:{mode(client.server.settings)}\r\n", "redis_mode:sentinel\r\n")
+    return Verbatim(text.encode("utf-8", "surrogateescape"))

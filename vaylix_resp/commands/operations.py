@@ -12,7 +12,8 @@ An entry is `[name, argument...]`. A request in database 0 stands in the log as 
     @acl verb argument...                            users and roles: see `acl_operations`
     @maintenance on|off ...                          see `maintenance`
     @audit head node sequence hash                   see `audit_operations`
-    @from, @members                                  see `cluster_operations`
+    @from, @members, @version                        see `cluster_operations`
+    @digest mark|differ ...                          see `digest_operations`
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """RAFT: the cluster in its own words, and changes of it; with RedisRaft's dotted names beside uhaha's subcommands.
 
     RAFT STATUS | INFO [pattern] | LEADER | SERVER LIST        what this node knows
+    RAFT DIGEST                                                whether the nodes' states agree, on the leader
     RAFT SERVER ADD host:port | REMOVE | PROMOTE | DEMOTE node the membership
     RAFT TRANSFER [node]                                       the leadership
     RAFT.CLUSTER JOIN, RAFT.NODE ADD | REMOVE, RAFT.TRANSFER_LEADER
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..errors import error, printable, wrong_arity
+from ..errors import CommandError, error, printable, wrong_arity
 from ..glob import matcher
 from ..resp.reply import Reply
 from .arguments import help_reply, integer
@@ -53,6 +54,7 @@ def _server(facts: Facts, member: Member) -> dict[bytes, Any]:
         b"match": member.match,
         b"lag": member.lag,
         b"last-contact-ms": _milliseconds(member.last_contact_s),
+        b"understands": member.understands,
     }
 
 
@@ -75,11 +77,39 @@ def raft_status(client: Client, argv: Argv) -> Reply:
         b"committed": facts.committed,
         b"applied": facts.applied,
         b"durable": server.node.wal.durable,
+        b"cluster-version": server.machine.world.cluster_version,
+        b"understands": server.machine.world.understands,
         b"staleness-ms": 0 if view is None else _milliseconds(view.staleness_s),
         b"fsync-avg-us": fsync.total_us // max(fsync.count, 1),
         b"fsync-max-us": fsync.max_us,
         b"log": b"failed" if server.node.failure is not None else b"full" if server.node.full else b"ok",
+        b"data": b"differs" if view is not None and view.stopped is not None else b"ok",
         b"members": [_server(facts, member) for member in facts.members],
+    }
+
+
+@command("RAFT|DIGEST", arity=2, kind=Kind.SESSION, flags=_ASK, group="cluster", since="7.2.0",
+         categories="dangerous", tips=_TIPS)  # fmt: skip
+def raft_digest(client: Client, argv: Argv) -> Reply:
+    """What came of the last comparison of the nodes' states, on the leader, which makes it."""
+    view, facts = clustered(client.server), facts_for(client)
+    found = view.comparison
+    if found is None:
+        leader = facts.leader
+        where = f"ask {leader.name} at {show(leader.client)}" if leader is not None else "nobody is known to lead"
+        raise CommandError(f"NOTLEADER the leader compares the nodes' states: {where}")
+    nodes = []
+    for member in facts.members:
+        said = b"agrees" if member.id in found.agree else b"differs" if member.id in found.differ else b"unknown"
+        since = found.differing.get(member.id)
+        nodes.append({b"id": b"%d" % member.id, b"name": _text(member.name), b"last": said, b"differs-since": since})
+    return {
+        b"sequence": found.sequence or None,
+        b"compared": _text(found.subject),
+        b"age-ms": _milliseconds(found.age_s),
+        b"comparisons": found.made,
+        b"rounds": found.rounds,
+        b"nodes": nodes,
     }
 
 
@@ -134,6 +164,8 @@ def raft_help(client: Client, argv: Argv) -> Reply:
     """The forms of RAFT."""
     return help_reply(
         "RAFT",
+        "DIGEST",
+        "    Return what came of the last comparison of the nodes' states. On the leader.",
         "INFO [<pattern>]",
         "    Return the fields of INFO raft.",
         "LEADER",

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ..errors import CommandError, printable
 from ..state.accounts import Accounts
 from .catalog import Catalog
+from .gating import gate
 from .spec import DECLARED, Argv, CommandSpec, Kind
 
 FAMILIES: Final = (
@@ -35,6 +36,7 @@ def _assemble() -> dict[str, CommandSpec]:
             table[parent].subcommands[child] = spec
     for spec in table.values():
         assert spec.handler or spec.subcommands, f"{spec.name} does nothing"
+    gate(DECLARED.values())
     return table
 
 
@@ -57,11 +59,11 @@ def unknown_subcommand(spec: CommandSpec, argv: Argv) -> CommandError:
 
 def apply_table() -> dict[bytes, Callable[..., Any]]:
     """The state machine's handlers by operation name: every command on data, and our own `@` operations."""
-    from . import acl_operations, audit_operations, cluster_operations, maintenance, operations
+    from . import acl_operations, audit_operations, cluster_operations, digest_operations, maintenance, operations
 
     table: dict[bytes, Callable[..., Any]] = {
         **operations.OPERATIONS, **acl_operations.OPERATIONS, **maintenance.OPERATIONS, **audit_operations.OPERATIONS,
-        **cluster_operations.OPERATIONS,
+        **cluster_operations.OPERATIONS, **digest_operations.OPERATIONS,
     }  # fmt: skip
     for spec in COMMANDS.values():
         handler = spec.handler

@@ -44,7 +44,7 @@ def role(client: Client, argv: Argv) -> Reply:
     replicas = [
         [member.client.host.encode(), b"%d" % member.client.port, b"%d" % (member.match or 0)]
         for member in facts.others
-        if member.client is not None and member.state != "unreachable"
+        if member.client is not None and not member.down
     ]
     return [b"master", facts.last, replicas]
 

@@ -81,7 +81,7 @@ def _master(client: Client, facts: Facts) -> dict[bytes, bytes]:
 def _replica(facts: Facts, member: Member) -> dict[bytes, bytes]:
     """One that nobody can reach now, or whose leader nobody knows, is down: clients look elsewhere for reads."""
     leader = facts.leader
-    up = leader is not None and member.state != "unreachable"
+    up = leader is not None and not member.down
     where, of = member.client or _NOWHERE, (leader.client if leader is not None else None) or _NOWHERE
     name = f"{where.host}:{where.port}".encode()
     found = _common(name, where, member.hex_id, "slave" if up else "s_down,slave,disconnected", member.last_contact_s)
@@ -164,7 +164,7 @@ def sentinel_ckquorum(client: Client, argv: Argv) -> Reply:
             "NOQUORUM 1 usable Sentinels. Not enough available Sentinels to reach the majority and authorize a failover"
         )
     # A follower cannot see the others; a leader with a majority behind it has told it that there is one.
-    seen = sum(member.voter and member.state != "unreachable" for member in facts.members)
+    seen = sum(member.voter and not member.down for member in facts.members)
     usable = max(seen, facts.quorum) if facts.leads else facts.quorum
     return Simple(f"OK {usable} usable Sentinels. Quorum and failover authorization can be reached")
 

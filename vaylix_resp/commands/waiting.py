@@ -1,7 +1,8 @@
 """WAIT and WAITAOF: on how many nodes this client's writes are.
 
 A reply to a write in a cluster already means that a majority has it on disk, so so many are counted at once; to see
-more, the leader is asked what each follower has acknowledged. Alone, a server has no replicas, and says so.
+more, the leader is asked what each follower has acknowledged, for as long as it leads: then those who wait hear
+-UNBLOCKED. Alone, a server has no replicas, and says so.
 Promise: a number that is answered is never more than what is so.
 Units: milliseconds in requests, seconds inside; sequences.
 Not here: how acknowledgements are counted (`engine.replication`).
@@ -88,10 +89,12 @@ def _replicas(client: Client, view: ClusterView, wanted: int, timeout_ms: int, r
 
 
 def _certain(client: Client) -> int:
-    """How many other nodes are sure to have what has been acknowledged, whoever leads: a majority but for one."""
-    if client.server.settings.write_ack_mode == "local":
-        return 0
-    return facts_for(client).quorum - 1
+    """How many other nodes are sure to have what is applied here, whoever leads.
+
+    A majority but for one; but what was applied last may have been committed by the membership before the present one,
+    which had a voter more or less, and the one that it had more may be gone. So this is the least of the three.
+    """
+    return max(0, facts_for(client).voters - 1) // 2
 
 
 def _wait_in_vain(client: Client, timeout_ms: int, reply: Reply) -> Reply:

@@ -12,6 +12,7 @@ from operator import itemgetter
 from random import Random
 from typing import Final
 
+from ..commands import cluster_operations
 from ..commands.operations import NOOP, UnknownOperation
 from ..commands.registry import apply_table, new_accounts, row_table
 from ..errors import EX_CONFIG, printable
@@ -47,24 +48,31 @@ class TooFewDatabases(StorageError):
         )
 
 
+class UnknownEntry(Corrupt):
+    """An entry of a newer version, or of none: to pass over it would be another state than the others have."""
+
+    exit_code = EX_CONFIG
+
+
 def new_machine(databases: int) -> StateMachine:
     """Empty, for a state of at most so many databases. Nobody can scan it before `recover` has been at it."""
     machine = StateMachine(apply_table(), databases, rng=Random(), accounts=new_accounts(), rows=row_table())
     machine.world.index(later=True)
 
     def on_bug(name: bytes, bug: Exception) -> None:
-        _refuse_unknown(machine, name, bug)
+        refuse_unknown(machine, name, bug)
 
     machine.on_bug = on_bug
     return machine
 
 
-def _refuse_unknown(machine: StateMachine, name: bytes, bug: Exception) -> None:
+def refuse_unknown(machine: StateMachine, name: bytes, bug: Exception) -> None:
+    """Raises UnknownEntry if that is why the operation `name` has failed."""
     if isinstance(bug, UnknownOperation):
         name = bug.name  # what the operation holds: a request in another database or in a block
     if name not in machine.table:
         expected = f"an operation that this version knows, found '{printable(name)}'"
-        raise Corrupt("wal", 0, expected, sequence=machine.world.sequence, advice=NEWER)
+        raise UnknownEntry("wal", 0, expected, sequence=machine.world.sequence, advice=NEWER)
 
 
 def load_snapshot(machine: StateMachine, reader: SnapshotReader) -> None:
@@ -119,7 +127,7 @@ def recover_log(store: Store, machine: StateMachine) -> tuple[Recovered, list[st
     bugs: list[str] = []
 
     def on_bug(name: bytes, bug: Exception) -> None:
-        _refuse_unknown(machine, name, bug)
+        refuse_unknown(machine, name, bug)
         if len(bugs) < WARNINGS_MAX:
             bugs.append(f"entry {machine.world.sequence} ({printable(name)}) failed in its replay: {bug!r}")
 
@@ -134,8 +142,8 @@ def recover_log(store: Store, machine: StateMachine) -> tuple[Recovered, list[st
     return recovered, [str(warning) for warning in recovered.warnings] + bugs
 
 
-class _FirstEntry:
-    """Owner of the no-op that opens a term."""
+class _StartEntry:
+    """Owner of what a start logs before anyone may write."""
 
     def __init__(self, machine: StateMachine) -> None:
         self._machine = machine
@@ -144,7 +152,7 @@ class _FirstEntry:
         self._machine.apply_all(run.items)
 
     def fail(self, run: Run, refusal: Exception) -> None:
-        raise AssertionError("the first entry of a term is persisted on its own, and its failure is raised")
+        raise AssertionError("an entry of the start is persisted on its own, and its failure is raised")
 
 
 def first_entry(machine: StateMachine) -> tuple[bytes, ...]:
@@ -154,7 +162,18 @@ def first_entry(machine: StateMachine) -> tuple[bytes, ...]:
 
 def open_term(node: Node) -> None:
     """Make this start's term durable with its first entry, before anyone may write. Raises DiskFull or WalFailed."""
-    node.propose(_FirstEntry(node.machine), first_entry(node.machine))
+    _log(node, first_entry(node.machine))
+
+
+def raise_version(node: Node) -> None:
+    """Nobody else has to understand what this node writes: its own version comes into force. Raises as `open_term`."""
+    world = node.machine.world
+    if world.cluster_version < world.understands:
+        _log(node, cluster_operations.version(world.understands))
+
+
+def _log(node: Node, operation: tuple[bytes, ...]) -> None:
+    node.propose(_StartEntry(node.machine), operation)
     batch = node.seal()
     assert batch is not None
     node.persist(batch)

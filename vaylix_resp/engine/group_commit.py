@@ -14,7 +14,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
-from ..errors import EX_BROKEN, Halt
+from ..errors import EX_BROKEN, Halt, Refused
 from ..storage.errors import DiskFull, WalFailed
 from .node import Engine
 
@@ -140,6 +140,8 @@ class GroupCommit:
             return step(*arguments)
         except Halt as halt:
             reason = halt
+        except Refused as refused:  # such as an entry of a newer version
+            reason = Halt(refused.exit_code, str(refused))
         except Exception as broken:
             reason = _broken(broken)
         self._scheduled = True  # for ever: no further turn

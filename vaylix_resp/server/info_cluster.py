@@ -45,7 +45,7 @@ def replication(server: Server) -> Iterable[Field]:
 
 def _slaves(followers: Iterable[Member]) -> Iterable[Field]:
     """Those that can be reached, as the leader sees them; the lag is time since they were heard."""
-    reached = [one for one in followers if one.state != "unreachable" and one.client is not None]
+    reached = [one for one in followers if not one.down and one.client is not None]
     yield "connected_slaves", len(reached)
     for number, one in enumerate(reached):
         where = one.client or Address("", 0)
@@ -105,6 +105,8 @@ def raft(server: Server) -> Iterable[Field]:
     view = server.cluster
     yield from _alone(server) if view is None else _group(view, members_of(server))
     node, checkpoint, fsync = server.node, server.checkpoint, server.node.fsync
+    yield "raft_cluster_version", server.machine.world.cluster_version
+    yield "raft_cluster_version_understood", server.machine.world.understands
     yield "raft_log_entries", node.last_sequence - checkpoint.sequence
     yield "raft_current_index", node.last_sequence
     yield "raft_commit_index", node.committed
@@ -139,13 +141,25 @@ def _alone(server: Server) -> Iterable[Field]:
     )
 
 
+def _comparison(view: ClusterView) -> Iterable[Field]:
+    """Of the nodes' states, where this node is the one that makes it."""
+    found = view.comparison
+    if found is not None:
+        yield "raft_digest_nodes_differing", len(found.differing)
+        yield "raft_digest_sequence", found.sequence
+        yield "raft_digest_age_ms", -1 if found.age_s is None else round(found.age_s * 1000)
+        yield "raft_digest_nodes_agreeing", len(found.agree)
+        yield "raft_digest_comparisons", found.made
+        yield "raft_digest_rounds", found.rounds
+
+
 def _group(view: ClusterView, members: tuple[Member, ...]) -> Iterable[Field]:
     leader = view.leader
     me = next((member for member in members if member.id == view.id), None)
     yield "raft_node_id", view.id
     yield "raft_node_name", view.name
     yield "raft_cluster_id", view.cluster_id
-    yield "raft_state", "up" if me is not None else "removed"
+    yield "raft_state", "removed" if me is None else "up" if view.stopped is None else "differs"
     yield "raft_role", view.role
     yield "raft_is_voting", "yes" if me is not None and me.voter else "no"
     yield "raft_voted_for", -1 if view.voted_for is None else view.voted_for
@@ -153,6 +167,7 @@ def _group(view: ClusterView, members: tuple[Member, ...]) -> Iterable[Field]:
     yield "raft_quorum_fresh", "yes" if view.quorum_fresh else "no"
     yield "raft_staleness_ms", -1 if view.staleness_s is None else round(view.staleness_s * 1000)
     yield "raft_current_term", view.term
+    yield from _comparison(view)
     yield "raft_num_nodes", len(members)
     yield "raft_num_voting_nodes", sum(member.voter for member in members)
     for number, member in enumerate(members, 1):
@@ -165,5 +180,6 @@ def _group(view: ClusterView, members: tuple[Member, ...]) -> Iterable[Field]:
             f"id={member.id},state={state},voting={voting},addr={where.host},port={where.port},"
             f"last_conn_secs={silent},name={member.name},raft={host_and_port(member.raft.host, member.raft.port)},"
             f"feed={member.state},match={-1 if member.match is None else member.match},"
-            f"lag={-1 if member.lag is None else member.lag}",
+            f"lag={-1 if member.lag is None else member.lag},"
+            f"understands={-1 if member.understands is None else member.understands}",
         )

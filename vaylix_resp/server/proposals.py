@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from ..commands.gating import refusal
 from ..commands.operations import expiry
 from ..commands.ports import Later
 from ..engine.node import Run
@@ -44,8 +45,9 @@ def propose(shared: Shared, entry: tuple[bytes, ...]) -> Later:
     """Log an entry of the server's own."""
     proposal = Proposal(shared)
     node = shared.node
-    if node.refusal is not None:
-        proposal.later.resolve(node.refusal)
+    refused = node.refusal or refusal(shared, entry[0])
+    if refused is not None:
+        proposal.later.resolve(refused)
     else:
         node.propose(proposal, entry)
     return proposal.later

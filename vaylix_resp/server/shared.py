@@ -21,6 +21,7 @@ from ..commands.redaction import redacted
 from ..commands.registry import CATALOG, COMMANDS
 from ..commands.spec import CommandSpec
 from ..config import Settings
+from ..engine.boot import refuse_unknown
 from ..engine.checkpoint import Checkpoint
 from ..engine.node import Engine
 from ..engine.password_pool import Workers
@@ -350,6 +351,7 @@ class Shared:
         log.failure(f"a bug in {name}: please report it", bug)
 
     def _apply_bug(self, name: bytes, bug: Exception) -> None:
+        refuse_unknown(self.machine, name, bug)
         self.report_bug(name.decode("ascii", "replace"), bug)
 
     # Housekeeping.

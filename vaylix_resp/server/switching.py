@@ -1,7 +1,8 @@
 """What a change of leader means to clients: who is sent elsewhere from now on, and +switch-master for subscribers.
 
 Promise: subscribers hear of each leader that this node knows of, once, in order; never of one that no majority
-confirmed, as `ClusterView.leader` names none then.
+confirmed, as `ClusterView.leader` names none then. That none is known is no event to them: a node that is cut off
+cannot say that the leader is down, so there is no +sdown or +odown.
 Not here: what clients that are sent elsewhere are told (`commands.redirection`); elections (`raft`).
 Source: Redis's Sentinel client specification (+switch-master, `name old-ip old-port new-ip new-port`).
 """

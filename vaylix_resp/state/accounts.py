@@ -11,6 +11,7 @@ here they are words that `#` adds and `!` removes (`security.passwords` makes th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, islice, repeat
 from typing import Any, Final
 
 from ..security.access import Grants, Request
@@ -181,6 +182,23 @@ class Accounts:
     def digest_input(self) -> bytes:
         """What a digest of the state has to cover; nothing until the first change, as before there were users."""
         return _flat(self.dump()) if self.version else b""
+
+    def names(self, at: int, count: int) -> tuple[tuple[bytes, ...], int]:
+        """Roles and users from place `at` on, as `part_input` takes them; where to go on (0: that was the end)."""
+        total = len(self.roles) + len(self.users)
+        everybody = chain(zip(repeat(b"r"), self.roles), zip(repeat(b"u"), self.users))
+        names = tuple(kind + bytes_of(name) for kind, name in islice(everybody, at, at + count))
+        return names, at + count if at + count < total else 0
+
+    def part_input(self, names: Sequence[bytes]) -> bytes:
+        """What a digest of some roles and users has to cover, whether they are there or not."""
+        return _flat([[name, self._part(name[:1], text_of(name[1:]))] for name in names])
+
+    def _part(self, kind: bytes, name: str) -> list[Any]:
+        if kind == b"r":
+            return [self.roles[name].words()] if name in self.roles else []
+        one = self.users.get(name)
+        return [one.words(), one.born, [*one.history]] if one is not None else []
 
 
 def _flat(value: Any) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
+from . import versions
 from .keyspace import Database
 from .machine import StateMachine, World
 
@@ -59,7 +60,7 @@ def digest_hex(machine: StateMachine) -> str:
 def parts_input(world: World) -> bytes:
     """What a digest covers of what is no key; nothing of a new world."""
     parts = world.accounts, world.maintenance, world.audit_heads, world.nodes
-    return b"".join([part.digest_input() for part in parts])
+    return versions.digest_input(world) + b"".join([part.digest_input() for part in parts])
 
 
 def _staged(world: World) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from . import versions
 from .keyspace import Database
 from .machine import StateMachine
 from .staging import MARK, Staging
@@ -19,8 +20,12 @@ ACCOUNTS = 8  # users and roles; absent until one of them has been changed
 MAINTENANCE = 9  # absent while it is off
 AUDIT_HEADS = 10  # absent until one has been committed
 NODES = 11  # absent on a node that has never been in a cluster
+VERSION = 12  # of the cluster, in force; absent in the first
+DIFFERING = 13  # nodes whose data differs; absent while there is none
 # What is no key, by its name in logical backups. Not the nodes: what is restored is not a member of their cluster.
-PARTS: Final = {ACCOUNTS: "accounts", MAINTENANCE: "maintenance", AUDIT_HEADS: "audit_heads"}
+PARTS: Final = {
+    VERSION: "cluster_version", ACCOUNTS: "accounts", MAINTENANCE: "maintenance", AUDIT_HEADS: "audit_heads"
+}  # fmt: skip
 CHUNK_KEYS: Final = 1000
 CHUNK_BYTES: Final = 4 << 20  # values in a chunk; a single larger value makes a chunk of its own
 
@@ -29,9 +34,11 @@ def dump(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
     """(kind, object) in the order in which they have to be loaded. The machine must not change meanwhile."""
     world = machine.world
     yield META, [machine.applied, machine.time_ms, world.top_version, world.deleted_version, len(world.databases)]
+    yield from dump_parts(machine)
     if world.nodes.cluster_id:
         yield NODES, world.nodes.dump()
-    yield from dump_parts(machine)
+    if world.nodes.differing:
+        yield DIFFERING, world.nodes.dump_differing()
     for number, db in enumerate(world.databases):
         yield from _database(db, (ITEMS, EXPIRES, FLAGS), [number])
     for name, staging in world.staged.items():
@@ -41,8 +48,11 @@ def dump(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
 
 
 def dump_parts(machine: StateMachine) -> Iterator[tuple[int, list[Any]]]:
-    """Those of `dump` that are no keys: one object for each kind of PARTS that is there."""
+    """Those of `dump` that are no keys: one object for each kind of PARTS that is there. The version is the first:
+    whoever does not understand it must not look at the rest."""
     world = machine.world
+    if world.cluster_version > versions.FIRST:
+        yield VERSION, versions.dump(world)
     if world.accounts.version:
         yield ACCOUNTS, world.accounts.dump()
     if world.maintenance.on:
@@ -100,7 +110,7 @@ class TooFewDatabases(ValueError):
 def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
     """One object of `dump`, into a machine that has been empty before the first.
 
-    RuleError if a user has a right that this version does not know.
+    RuleError if a user has a right that this version does not know, TooNew if all of it is of a newer one.
     """
     world = machine.world
     if kind == META:
@@ -109,6 +119,9 @@ def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
             raise TooFewDatabases(databases, len(world.databases))
         machine.resize(databases)
         machine.seek(applied, time_ms)
+        return
+    if kind == VERSION:
+        versions.load(world, obj)
         return
     if kind == ACCOUNTS:
         world.accounts.load(obj)
@@ -121,6 +134,9 @@ def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
         return
     if kind == NODES:
         world.nodes.load(obj)
+        return
+    if kind == DIFFERING:
+        world.nodes.load_differing(obj)
         return
     number, *staged, keys, values = obj
     if kind in (STAGED, STAGED_EXPIRES, STAGED_FLAGS):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ..errors import EX_BROKEN, CommandError, Halt
+from ..errors import EX_BROKEN, CommandError, Halt, Refused
+from . import versions
 from .accounts import Accounts
 from .audit_heads import AuditHeads
 from .keyspace import Database
@@ -37,6 +38,7 @@ class World:
     __slots__ = (
         "accounts",
         "audit_heads",
+        "cluster_version",
         "databases",
         "deleted_version",
         "events",
@@ -48,6 +50,7 @@ class World:
         "nodes",
         "now_ms",
         "on_bug",
+        "on_mark",
         "rng",
         "seed",
         "sequence",
@@ -56,6 +59,7 @@ class World:
         "touched",
         "transactions",
         "trash",
+        "understands",
         "unsettled",
         "version",
         "views",
@@ -66,6 +70,8 @@ class World:
         self.maintenance = Maintenance()
         self.nodes = Nodes()  # of the cluster
         self.audit_heads = AuditHeads()
+        self.cluster_version = versions.FIRST  # in force; see `versions`
+        self.understands = versions.CURRENT  # the highest that may come into force here
         self.handlers = handlers  # by operation name; for operations that contain others
         self.databases = [Database() for _ in range(databases)]
         self.sequence = 0  # of the entry being applied
@@ -84,6 +90,7 @@ class World:
         self.trash: list[Database] = []  # what is no longer live and whose memory is still to be given back
         self.unsettled = False  # keys that were published or found at the start are still to be indexed
         self.on_bug: Callable[[bytes, Exception], None] = _ignore_bug
+        self.on_mark: Callable[[int], None] = _unmarked  # `@digest mark` is being applied; its number
 
     def throw_away(self, database: Database) -> None:
         """Give the memory of a database that is no longer live back, in steps."""
@@ -170,6 +177,8 @@ class StateMachine:
                 reply = refused.with_traceback(None)
             except MemoryError as ours:  # other replicas may have had room: going on would diverge
                 raise Halt(EX_BROKEN, f"out of memory while applying entry {sequence}") from ours
+            except Refused:  # an entry that only other software can apply
+                raise
             except Exception as bug:
                 reply = world.failed(operation[0], bug)
             replies.append(reply)
@@ -220,6 +229,10 @@ class StateMachine:
         """Continue behind a snapshot: the state of entry `sequence` has been loaded."""
         self.applied = sequence
         self.time_ms = self.world.now_ms = timestamp_ms
+
+
+def _unmarked(number: int) -> None:
+    """Nobody compares states: a replay, or a node without others."""
 
 
 def _ignore_bug(name: bytes, bug: Exception) -> None:

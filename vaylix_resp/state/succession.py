@@ -9,6 +9,7 @@ as nothing else runs meanwhile. Not here: loading (`engine.boot`), when this is 
 
 from __future__ import annotations
 
+from . import versions
 from .machine import StateMachine
 
 
@@ -25,8 +26,10 @@ def take_over(machine: StateMachine, other: StateMachine) -> None:
     else:
         world.maintenance.end()
     world.audit_heads.load(theirs.audit_heads.dump())
+    versions.raise_to(world, theirs.cluster_version)
     if theirs.nodes.cluster_id:
         world.nodes.load(theirs.nodes.dump())
+        world.nodes.load_differing(theirs.nodes.dump_differing())
     world.staged.clear()
     world.staged.update(theirs.staged)
     world.top_version, world.deleted_version = theirs.top_version, theirs.deleted_version

@@ -14,8 +14,9 @@ from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
+from vaylix_resp.storage import small_file
 from vaylix_resp.storage.disk import Disk, join
-from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable, version_advice
+from vaylix_resp.storage.errors import Corrupt, version_advice
 from vaylix_resp.storage.hard_state import HardState, Identity
 
 FORMAT_VERSION = 2
@@ -205,18 +206,9 @@ def _render(body: dict[str, object]) -> bytes:
 def read_manifest(disk: Disk, root: str) -> Manifest | None:
     """None when there is none, which is right only in an empty directory (`store` decides)."""
     path = join(root, NAME)
-    if not disk.exists(path):
-        return None
-    try:
-        raw = disk.read_file(path)
-    except OSError as cause:
-        raise Unreadable(path, 0, cause) from cause
-    return decode_manifest(raw, path)
+    raw = small_file.read(disk, path)
+    return None if raw is None else decode_manifest(raw, path)
 
 
 def write_manifest(disk: Disk, root: str, manifest: Manifest) -> None:
-    path = join(root, NAME)
-    try:
-        disk.replace_file(path, encode_manifest(manifest))
-    except OSError as cause:
-        raise IoFailed(path, cause) from cause
+    small_file.replace(disk, join(root, NAME), encode_manifest(manifest))

@@ -35,6 +35,9 @@ PASSWORD: Final = "REDISCLI_AUTH"  # noqa: S105 - the variable that redis-cli re
 CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
 HEAD: Final = ("node", "address", "role", "term", "committed", "applied", "lag", "heard ms", "fsync ms", "state")
 NOTHING: Final = "-"
+DIFFERS: Final = "DATA DIFFERS"
+WHAT_TO_DO: Final = "its data differ from the others', so it serves nobody: remove it, and let it join anew, empty"
+NO_CLUSTER: Final = "0" * 32  # the cluster id that a server without a raft port gives
 
 Status = dict[str, Any]
 Ask = Callable[[Target], Status]
@@ -139,11 +142,14 @@ def render(report: Report, asked: str) -> str:
     best = report.best
     leader = f"led by {best['leader']} at {best['leader-address'] or '?'}" if report.led else "NO LEADER IS KNOWN"
     who = report.first["name"] or "the node"
-    lines = [
-        f"cluster {best['cluster-id']}: {leader}, term {best['term']}; asked {who} at {asked}",
-        "",
-        table([row(report, member) for member in best["members"]], HEAD),
-    ]
+    head = f"cluster {best['cluster-id']}: {leader}, term {best['term']}, {version(best)}; asked {who} at {asked}"
+    if best["cluster-id"] == NO_CLUSTER:
+        head = f"no cluster: the server at {asked} has no raft-port and stands alone; term {best['term']}"
+    rows = [row(report, member) for member in best["members"]]
+    lines = [head, "", table(rows, HEAD)]
+    wrong = [f"{shown[0]}: {WHAT_TO_DO}" for shown in rows if shown[-1] == DIFFERS]
+    if wrong:
+        lines += ["", *wrong]
     if report.problems:
         names = {member["id"]: member["name"] for member in report.first["members"]}
         lines += ["", *(f"{names[node]}: not asked: {why}" for node, why in report.problems.items())]
@@ -152,12 +158,24 @@ def render(report: Report, asked: str) -> str:
     )
 
 
+def version(best: Status) -> str:
+    """The cluster version in force, and who holds back the next one."""
+    in_force, understood = best.get("cluster-version", 1), best.get("understands", 1)  # the first did not say
+    if understood <= in_force:
+        return f"version {in_force}"
+    known = {member["name"] or member["id"]: member.get("understands") for member in best["members"]}
+    late = [f"{name} ({'?' if most is None else most})" for name, most in known.items() if (most or 0) < understood]
+    return f"version {in_force} (not yet {understood}: {', '.join(late) or 'on its way'})"
+
+
 def row(report: Report, member: Mapping[str, Any]) -> list[object]:
     """What the node says of itself, else what the one that knows most says of it."""
     own = report.statuses.get(member["id"])
     role = own["role"] if own is not None else "(voter)" if member["voter"] == "true" else "(learner)"
     fsync = f"{own['fsync-avg-us'] / 1000:.1f} / {own['fsync-max-us'] / 1000:.1f}" if own is not None else NOTHING
     state = member["state"] if member["state"] != "unknown" else "ok" if own is not None else "unknown"
+    if state == "differs" or (own is not None and own.get("data", "ok") != "ok"):
+        state = DIFFERS
     if own is not None and own["log"] != "ok":
         state = f"LOG {own['log'].upper()}"
     shown = [
@@ -167,7 +185,8 @@ def row(report: Report, member: Mapping[str, Any]) -> list[object]:
         member["lag"],
         member["last-contact-ms"],
     ]
-    name, address = member["name"] or member["id"], member["address"] or NOTHING
+    alone = own is not None and own["cluster-id"] == NO_CLUSTER  # its id lasts until the next start and says nothing
+    name, address = member["name"] or (NOTHING if alone else member["id"]), member["address"] or NOTHING
     return [name, address, role, *(NOTHING if one is None else one for one in shown), fsync, state]
 
 
@@ -180,7 +199,7 @@ def as_data(report: Report) -> dict[str, Any]:
         kinds = {name: member[name] == "true" for name in ("leader", "voter")}
         nodes.append({**member, **kinds, "status": own, "problem": report.problems.get(member["id"])})
     named = ("cluster-id", "term", "leader", "leader-id", "leader-address")
-    return {**{name: best[name] for name in named}, "nodes": nodes}
+    return {**{name: best[name] for name in named}, "cluster-version": best.get("cluster-version", 1), "nodes": nodes}
 
 
 # Asking.

@@ -8,6 +8,7 @@ from vaylix_resp.commands.cluster import KEYS_PER_TURN
 from vaylix_resp.commands.cluster_view import Address
 from vaylix_resp.commands.ports import Later
 from vaylix_resp.commands.redirection import slot_of
+from vaylix_resp.errors import CommandError
 from vaylix_resp.resp.reply import OK
 from vaylix_resp.resp.writer import encode
 
@@ -29,7 +30,8 @@ def test_slots_name_the_leader_first():
 
 @pytest.mark.parametrize(
     "facts",
-    [{"client": None}, {"state": "unreachable"}, {"state": "snapshot"}, {"state": "unknown", "last_contact_s": 60.0}],
+    [{"client": None}, {"state": "unreachable"}, {"state": "snapshot"}, {"state": "lost"},
+     {"state": "unknown", "last_contact_s": 60.0}],
     ids=str,
 )
 def test_nodes_that_cannot_serve_are_not_in_the_slots(facts):
@@ -90,21 +92,58 @@ def test_replicas_are_those_of_the_leader():
     assert client.call("CLUSTER", "REPLICAS", "0" * 40) == "ERR Unknown node " + "0" * 40
 
 
+def when_over(client, *words):
+    """The reply when `no-leader-timeout` is over."""
+    reply = client.call(*words)
+    client.server.advance(1.9)
+    assert not reply.done
+    client.server.advance(0.2)
+    assert reply.done and client.server.timers == []
+    return reply.reply
+
+
 def test_without_a_majority_nobody_is_called_master():
     view = FakeView(me=2)
     view.lead(None)
     client = connect(view)
     for word in ("SLOTS", "SHARDS"):
-        assert client.call("CLUSTER", word).startswith("CLUSTERDOWN No raft leader")
-    assert all("master" not in line and "slave -" in line and "0-16383" not in line for line in nodes(client))
+        assert when_over(client, "CLUSTER", word).text.startswith("CLUSTERDOWN No raft leader")
+    lines = when_over(client, "CLUSTER", "NODES").text.decode().splitlines()
+    assert len(lines) == 3
+    assert all("master" not in line and "slave -" in line and "0-16383" not in line for line in lines)
     found = client.call("CLUSTER", "INFO").text
     assert b"cluster_state:fail\r\n" in found and b"cluster_slots_ok:0\r\n" in found
+
+
+@pytest.mark.parametrize("word", ["SLOTS", "SHARDS", "NODES"])
+def test_who_asks_during_an_election_hears_of_the_new_leader(word):
+    """Client libraries give up when every node has refused to say where the slots are."""
+    view = FakeView(me=2)
+    view.lead(None)
+    client = connect(view)
+    reply = client.call("CLUSTER", word)
+    assert not reply.done and (word == "NODES" or reply.timeout_reply.code == "CLUSTERDOWN"), "in a block it is refused"
+    client.server.advance(1.0)
+    view.lead(3)
+    client.server.advance(0.05)
+    assert reply.done and client.server.timers == []
+    if word == "NODES":
+        assert reply.reply.text.count(b"master") == 1
+    else:
+        assert reply.reply == client.call("CLUSTER", word) and not isinstance(reply.reply, CommandError)
+
+
+def test_who_asks_and_goes_away_leaves_no_timer():
+    view = FakeView(me=2, leader=None)
+    client = connect(view)
+    client.call("CLUSTER", "SLOTS").cancel()
+    assert client.server.timers == []
 
 
 def test_a_leader_whose_address_is_not_known_is_not_named():
     view = FakeView(me=2)
     view.change(1, client=None)
-    assert connect(view).call("CLUSTER", "SLOTS").startswith("CLUSTERDOWN ")
+    assert when_over(connect(view), "CLUSTER", "SLOTS").text.startswith("CLUSTERDOWN ")
 
 
 def test_info():

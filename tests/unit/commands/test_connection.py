@@ -2,10 +2,11 @@
 
 import pytest
 
+from tests.unit.fake_cluster import FakeView
 from tests.unit.fake_server import FakeServer
 from vaylix_resp import identity
 from vaylix_resp.commands.connection import HELLO_NO_AUTH, NO_PASSWORD
-from vaylix_resp.errors import WRONG_PASS
+from vaylix_resp.errors import WRONG_PASS, CommandError
 from vaylix_resp.resp.reply import OK, PONG, RESET
 
 
@@ -120,3 +121,12 @@ def test_reset_leaves_what_a_new_connection_has():
     assert client.unwatched
     assert len(server.pubsub.channels) == len(server.pubsub.patterns) == len(server.pubsub.shards) == 0
     assert not server.tracking.active and not server.monitors.active
+
+
+def test_a_node_whose_data_differ_does_not_say_that_it_is_well():
+    client = FakeServer().connect()
+    client.server.cluster = view = FakeView(me=2)
+    assert client.call("PING") == PONG
+    view.stopped = CommandError("MISCONF its data differ")
+    assert client.call("PING") == client.call("PING", "x") == "MISCONF its data differ"
+    assert client.call("ECHO", "x") == b"x"

@@ -190,3 +190,15 @@ def test_every_type_of_the_protocol(kind, resp2, resp3, proto):
     reply = client.call("DEBUG", "PROTOCOL", kind.upper())
     wire = client.take() + encode(CommandError(reply) if isinstance(reply, str) else reply, proto)
     assert wire == (resp3 if proto == 3 else resp2)
+
+
+@pytest.mark.parametrize("value", ["v", "", "\xff"])
+def test_flip_changes_a_value_here_and_tells_nobody(client, value):
+    server = client.server
+    server.apply("SET", "k", value)
+    version, sequence = server.machine.world.views[0].version(b"k"), server.machine.applied
+    before = client.call("DEBUG", "DIGEST-VALUE", "k")
+    assert client.call("DEBUG", "FLIP", "k") == OK
+    assert client.call("DEBUG", "DIGEST-VALUE", "k") != before
+    assert server.machine.world.views[0].version(b"k") == version and server.machine.applied == sequence
+    assert client.call("DEBUG", "FLIP", "nobody") == "ERR no such key"

@@ -4,7 +4,8 @@ import pytest
 
 from tests.unit.fake_admin import FakeAdmin
 from tests.unit.fake_cluster import IDS, FakeView, member
-from vaylix_resp.commands.cluster_view import Address
+from vaylix_resp.commands.cluster_view import Address, Comparison
+from vaylix_resp.errors import CommandError
 from vaylix_resp.resp.reply import OK
 from vaylix_resp.resp.writer import encode
 
@@ -22,12 +23,12 @@ def test_status():
         b"id": b"%d" % IDS[2], b"name": b"node-2", b"cluster-id": b"c" * 32, b"role": b"follower", b"term": 7,
         b"leader": b"node-1", b"leader-id": b"%d" % IDS[1], b"leader-address": b"10.0.0.1:6379", b"last": 100,
         b"committed": 90, b"applied": 90, b"durable": 7, b"staleness-ms": 100, b"fsync-avg-us": 25, b"fsync-max-us": 60,
-        b"log": b"ok",
+        b"log": b"ok", b"cluster-version": 1, b"understands": 2, b"data": b"ok",
     }  # fmt: skip
     assert members[1] == {
         b"id": b"%d" % IDS[2], b"address": b"10.0.0.2:6379", b"leader": b"false", b"name": b"node-2",
         b"raft-address": b"10.0.0.2:16379", b"voter": b"true", b"state": b"replicate", b"match": 90, b"lag": 10,
-        b"last-contact-ms": 250,
+        b"last-contact-ms": 250, b"understands": 2,
     }  # fmt: skip
     assert [one[b"leader"] for one in members] == [b"true", b"false", b"false"]
 
@@ -48,6 +49,42 @@ def test_status_says_when_the_log_takes_nothing(failure, full, log):
     client = connect(FakeView())
     client.server.node.failure, client.server.node.full = failure, full
     assert client.call("RAFT", "STATUS")[b"log"] == log
+
+
+def test_the_leader_tells_what_it_has_compared():
+    view = FakeView()
+    client = connect(view)
+    view.comparison = Comparison(0, "", None, frozenset(), frozenset(), {}, 0, 0)
+    found = client.call("RAFT", "DIGEST")
+    nodes = found.pop(b"nodes")
+    assert found == {b"sequence": None, b"compared": b"", b"age-ms": None, b"comparisons": 0, b"rounds": 0}
+    assert [one[b"last"] for one in nodes] == [b"unknown"] * 3
+    one, two, three = IDS.values()
+    view.comparison = Comparison(88, "keys", 1.5, frozenset({one}), frozenset({three}), {three: 80, two: 7}, 9, 2)
+    found = client.call("RAFT", "DIGEST")
+    nodes = found.pop(b"nodes")
+    assert found == {b"sequence": 88, b"compared": b"keys", b"age-ms": 1500, b"comparisons": 9, b"rounds": 2}
+    assert [tuple(node.values()) for node in nodes] == [
+        (b"%d" % one, b"node-1", b"agrees", None), (b"%d" % two, b"node-2", b"unknown", 7),
+        (b"%d" % three, b"node-3", b"differs", 80),
+    ]  # fmt: skip
+    for proto in (2, 3):
+        encode(client.call("RAFT", "DIGEST"), proto)
+
+
+@pytest.mark.parametrize("leader, text", [
+    (1, "NOTLEADER the leader compares the nodes' states: ask node-1 at 10.0.0.1:6379"),
+    (None, "NOTLEADER the leader compares the nodes' states: nobody is known to lead"),
+])  # fmt: skip
+def test_nobody_else_knows_what_was_compared(leader, text):
+    assert connect(FakeView(me=2, leader=leader)).call("RAFT", "DIGEST") == text
+    assert str(connect().call("RAFT", "DIGEST")).startswith("NOCLUSTER")
+
+
+def test_status_says_that_the_data_differ():
+    view = FakeView(me=2)
+    view.stopped = CommandError("MISCONF they differ")
+    assert connect(view).call("RAFT", "STATUS")[b"data"] == b"differs"
 
 
 def test_a_server_alone_is_its_own_leader():

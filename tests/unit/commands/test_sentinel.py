@@ -108,13 +108,13 @@ def test_sentinels_are_the_other_nodes():
 
 @pytest.mark.parametrize(
     "me, down, usable",
-    [(1, (), 3), (1, (3,), 2), (2, (), 2)],
-    ids=["leader", "one is down", "a follower knows of a majority"],
+    [(1, {}, 3), (1, {3: "unreachable"}, 2), (1, {3: "lost"}, 2), (2, {}, 2)],
+    ids=["leader", "one is down", "one has lost its data", "a follower knows of a majority"],
 )
 def test_ckquorum(me, down, usable):
     view = FakeView(me)
-    for number in down:
-        view.change(number, state="unreachable")
+    for number, state in down.items():
+        view.change(number, state=state)
     expected = Simple(f"OK {usable} usable Sentinels. Quorum and failover authorization can be reached")
     assert connect(view).call("SENTINEL", "CKQUORUM", "mymaster") == expected
 

@@ -1,5 +1,7 @@
 """WAIT and WAITAOF: never a number that is not so; alone, and in a cluster."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.fake_admin import FakeAdmin
@@ -150,17 +152,26 @@ def test_a_follower_says_that_it_does_not_know():
     assert client.call("WAIT", "2", "0").endswith("ask the leader")
 
 
-def test_a_majority_is_not_taken_for_granted_when_replies_do_not_wait_for_it():
-    client = member(have=0, write_ack_mode="local")
-    assert client.call("WAIT", "0", "0") == 0
-    assert isinstance(client.call("WAIT", "1", "0"), Later)
+def test_an_acknowledged_write_is_on_a_majority_whatever_the_mode():
+    """`local` means `majority`."""
+    for mode in ("majority", "all", "local"):
+        assert member(have=0, write_ack_mode=mode).call("WAIT", "0", "0") == 1
 
 
-def test_a_quorum_of_five_is_three():
-    client = member(have=0)
+def majority(voters):
+    return voters // 2 + 1
+
+
+@pytest.mark.parametrize(("voters", "certain"), [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2), (7, 3)])
+def test_what_is_certain_holds_for_the_membership_before_as_well(voters, certain):
+    """Nobody knows by which of two memberships the last entry was committed, nor whether who has it has been removed."""
+    before = [(majority(voters + 1), 1), (majority(max(voters - 1, 1)), 0), (majority(voters), 0)]
+    assert certain <= min(max(0, nodes - 1 - gone) for nodes, gone in before)
+    client = member(me=2, have=0)
     view = client.server.cluster
-    view.members += view.members[1:]
-    assert client.call("WAIT", "2", "0") == 2
+    view.members = tuple(replace(view.members[0], id=number + 1) for number in range(voters))
+    view.members += (replace(view.members[0], id=99, voter=False),) if voters else ()
+    assert client.call("WAIT", "0", "0") == certain
 
 
 def test_what_is_not_on_this_disk_is_not_counted():

@@ -16,6 +16,7 @@ from vaylix_resp.errors import EX_CONFIG, EX_DATA
 from vaylix_resp.resp.reply import OK
 from vaylix_resp.state import image
 from vaylix_resp.state.digest import digest_hex
+from vaylix_resp.state.versions import CURRENT, TooNew
 from vaylix_resp.storage.errors import Corrupt, DiskFull, StorageError, WalFailed
 from vaylix_resp.storage.sealing import CLEAR, Keys
 from vaylix_resp.storage.snapshot import SnapshotWriter, temporary_path
@@ -207,7 +208,7 @@ def test_an_operation_of_a_newer_version_is_refused_not_skipped(operation: tuple
     append_raw(lab, op("SET k 1"), operation)
     with pytest.raises(Corrupt) as refused:
         lab.restart()
-    assert refused.value.exit_code == EX_DATA and refused.value.sequence == 3
+    assert refused.value.exit_code == EX_CONFIG and refused.value.sequence == 3
     assert "FROBNICATE" in str(refused.value).upper() and "the version of vaylix that wrote it" in str(refused.value)
     with pytest.raises(Corrupt, match="(?i)frobnicate"):
         rebuild_all(lab)
@@ -322,3 +323,37 @@ def test_users_come_back_from_the_log_and_from_a_snapshot() -> None:
     again = Lab(lab.disk.kill())
     assert again.machine.world.accounts.lines() == lines
     assert digest_hex(again.machine) != digest_hex(boot.new_machine(1))
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True])
+def test_a_server_alone_raises_the_version_once_and_for_ever(with_snapshot: bool) -> None:
+    lab = Lab()
+    boot.raise_version(lab.node)
+    assert lab.machine.world.cluster_version == CURRENT and lab.node.applied == 2
+    boot.raise_version(lab.node)
+    assert lab.node.applied == 2, "nothing is left to be raised"
+    if with_snapshot:
+        snapshot(lab)
+    after = lab.restart()
+    assert after.machine.world.cluster_version == CURRENT
+
+
+def test_a_server_that_holds_it_back_logs_nothing() -> None:
+    lab = Lab()
+    lab.machine.world.understands = 1
+    boot.raise_version(lab.node)
+    assert (lab.machine.world.cluster_version, lab.node.applied) == (1, 1)
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True])
+def test_a_directory_of_a_newer_version_is_refused(monkeypatch: pytest.MonkeyPatch, with_snapshot: bool) -> None:
+    """By software whose newest version is the first: the server, the child that makes snapshots, the tools."""
+    lab = Lab()
+    boot.raise_version(lab.node)
+    lab.write("SET k 1")
+    if with_snapshot:
+        snapshot(lab)
+    monkeypatch.setattr("vaylix_resp.state.versions.CURRENT", 1)
+    with pytest.raises(TooNew, match="version 2 is in force in this data.*start a newer version") as refused:
+        lab.restart()
+    assert refused.value.exit_code == EX_CONFIG

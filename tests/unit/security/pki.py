@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from vaylix_resp.tools.tls import Authority, names_of_hosts, pem_of_key
+from vaylix_resp.tools.tls import Authority, names_of_hosts
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NOW_S = int(NOW.timestamp())
@@ -35,10 +35,9 @@ def issued(
     signer._now, signer._days = NOW + timedelta(days=start_days), days
     try:
         names = names_of_hosts(hosts) + [x509.UniformResourceIdentifier(uri) for uri in uris]
-        certificate, key = signer.issue(name, names, SERVER if purpose == "server" else CLIENT)
+        return signer.issue(name, names, SERVER if purpose == "server" else CLIENT)
     finally:
         signer._now, signer._days = signer_now, signer_days
-    return certificate.public_bytes(serialization.Encoding.PEM), pem_of_key(key)
 
 
 def ca_pem(name: str = "test CA") -> bytes:

@@ -6,18 +6,27 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.unit.fake_admin import FakeAdmin
 from tests.unit.fake_cluster import IDS, FakeView
+from vaylix_resp.server import group_trail
 from vaylix_resp.server.group_trail import GroupTrail
-from vaylix_resp.state.nodes import NodeInfo, Nodes
+from vaylix_resp.state.nodes import Difference, NodeInfo, Nodes
 
 
 class Stage:
     def __init__(self, leader=1):
         self.view, self.nodes, self.records = FakeView(me=2, leader=leader), Nodes(), []
         self.members(1, 2, 3)
-        audit = SimpleNamespace(event=lambda event, **details: self.records.append((event, details)))
-        shared = SimpleNamespace(machine=SimpleNamespace(world=SimpleNamespace(nodes=self.nodes)), audit=audit)
-        self.trail = GroupTrail(shared, self.view)
+        self.server = FakeAdmin(no_leader_timeout=2000)
+        self.server.machine = SimpleNamespace(world=SimpleNamespace(nodes=self.nodes))
+        self.server.audit = SimpleNamespace(event=lambda event, **details: self.records.append((event, details)))
+        self.trail = GroupTrail(self.server, self.view)
+
+    def leaders(self):
+        """As recorded since the last call."""
+        found = [details["leader"] for event, details in self.records if event == "leader"]
+        self.records.clear()
+        return found
 
     def members(self, *numbers, learners=(), moved=()):
         """The membership as an entry makes it."""
@@ -75,4 +84,45 @@ def test_each_new_leader_once():
         told(SimpleNamespace(id=IDS[3]), SimpleNamespace(id=IDS[3], name="node-3"))
     stage.view.lead(1)
     assert before is None
-    assert [details["leader"] for _, details in stage.records] == ["node-3", "node-1"]
+    assert stage.leaders() == ["node-3", "node-1"]
+
+
+@pytest.mark.parametrize(("gap_s", "no_leader_ms", "found"), [
+    (0.0, 2000, []),
+    (1.9, 2000, []),  # an election
+    (2.1, 2000, ["", "node-1"]),
+    (0.9, 0, []),  # never at once, or each election would be an alarm
+    (1.1, 0, ["", "node-1"]),
+])  # fmt: skip
+def test_that_nobody_leads_is_said_when_requests_are_refused(gap_s, no_leader_ms, found, monkeypatch):
+    said = []
+    monkeypatch.setattr(group_trail, "log", SimpleNamespace(notice=said.append, warning=said.append))
+    stage = Stage()
+    stage.server.settings.no_leader_timeout = no_leader_ms
+    stage.leaders()
+    stage.view.lead(None)
+    stage.server.advance(gap_s)
+    stage.view.lead(1)
+    assert stage.leaders() == found and stage.server.timers == []
+    assert len(said) == len(found)
+    if found:
+        assert "no leader with a majority" in said[0] and f"known again after {gap_s:.1f} s: node-1" in said[1]
+
+
+def test_a_node_that_starts_and_finds_no_leader_says_so_once():
+    stage = Stage(leader=None)
+    stage.view.lead(None)
+    stage.server.advance(60.0)
+    stage.view.lead(None)
+    stage.server.advance(60.0)
+    assert stage.leaders() == [""]
+    stage.view.lead(3)
+    assert stage.leaders() == ["node-3"]
+
+
+def test_a_node_whose_data_differ_is_recorded_once():
+    stage = Stage()
+    stage.nodes.differs([IDS[3]], Difference(9, b"keys"))
+    assert stage.change(1, 2, 3) == [("differs", "node-3", HERE, True)]
+    assert stage.change(1, 2, 3) == []
+    assert stage.change(1, 2) == [("removed", "node-3", HERE, True)]

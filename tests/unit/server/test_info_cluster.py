@@ -36,7 +36,7 @@ def test_the_leader_is_a_master_with_slaves():
     assert found["slave1"] == "ip=10.0.0.3,port=6379,state=send_bulk,offset=80,lag=0"
 
 
-@pytest.mark.parametrize("facts", [{"state": "unreachable"}, {"last_contact_s": 60.0}, {"client": None}], ids=str)
+@pytest.mark.parametrize("facts", [{"state": "unreachable"}, {"state": "lost"}, {"last_contact_s": 60.0}, {"client": None}], ids=str)
 def test_a_slave_that_nobody_reaches_is_not_connected(facts):
     view = FakeView()
     view.change(2, **facts)
@@ -79,21 +79,22 @@ def test_a_server_alone():
 def test_raft():
     view = FakeView(me=2)
     view.voted_for = IDS[1]
-    view.change(3, voter=False, state="unreachable", match=None, lag=None, last_contact_s=None)
+    view.change(3, voter=False, state="unreachable", match=None, lag=None, last_contact_s=None, understands=None)
     found = fields(view, "raft")
     assert found | {
         "raft_node_id": str(IDS[2]), "raft_node_name": "node-2", "raft_cluster_id": "c" * 32, "raft_state": "up",
         "raft_role": "follower", "raft_is_voting": "yes", "raft_voted_for": str(IDS[1]),
         "raft_leader_id": str(IDS[1]), "raft_quorum_fresh": "yes", "raft_staleness_ms": "100", "raft_current_term": "7",
         "raft_num_nodes": "3", "raft_num_voting_nodes": "2", "raft_commit_index": "7",
+        "raft_cluster_version": "1", "raft_cluster_version_understood": "2",
     } == found  # fmt: skip
     assert found["raft_node2"] == (
         f"id={IDS[2]},state=connected,voting=yes,addr=10.0.0.2,port=6379,last_conn_secs=0,name=node-2,"
-        "raft=10.0.0.2:16379,feed=replicate,match=90,lag=10"
+        "raft=10.0.0.2:16379,feed=replicate,match=90,lag=10,understands=2"
     )
     assert found["raft_node3"].startswith(f"id={IDS[3]},state=disconnected,voting=no,")
     assert found["raft_node3"].endswith(
-        "last_conn_secs=-1,name=node-3,raft=10.0.0.3:16379,feed=unreachable,match=-1,lag=-1"
+        "last_conn_secs=-1,name=node-3,raft=10.0.0.3:16379,feed=unreachable,match=-1,lag=-1,understands=-1"
     )
 
 

@@ -4,9 +4,11 @@ import pytest
 
 from tests.unit.server.front import Stage
 from vaylix_resp.commands.operations import EXPIRE, NOOP
+from vaylix_resp.engine.boot import UnknownEntry
 from vaylix_resp.errors import INDETERMINATE, CommandError
 from vaylix_resp.resp.reply import OK
 from vaylix_resp.server.proposals import EXPIRE_BYTES_MAX, EXPIRE_KEYS_MAX, propose
+from vaylix_resp.state import versions
 
 
 @pytest.fixture
@@ -187,3 +189,23 @@ def test_propose_to_a_log_that_fails(stage):
     stage.break_disk()
     stage.commit()
     assert later.reply.text == INDETERMINATE
+
+
+def test_what_needs_a_version_that_is_not_in_force_is_not_proposed(monkeypatch):
+    monkeypatch.setattr(versions, "REQUIRED", {NOOP: 2})
+    stage = Stage()
+    later = propose(stage.shared, (NOOP, b"1", b"4"))
+    assert later.reply.text.startswith("ERR @noop needs cluster version 2, and 1 is in force")
+    assert stage.node.open.runs == []
+    stage.node.machine.world.cluster_version = 2
+    later = propose(stage.shared, (NOOP, b"1", b"4"))
+    stage.commit()
+    assert later.reply is OK
+
+
+def test_an_entry_that_nobody_knows_ends_the_server_instead_of_being_passed_over():
+    stage = Stage()
+    propose(stage.shared, (b"@frobnicate", b"1"))
+    with pytest.raises(UnknownEntry, match="(?i)found '@frobnicate'.*start the version of vaylix that wrote it"):
+        stage.commit()
+    assert stage.bugs == []

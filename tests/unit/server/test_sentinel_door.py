@@ -86,6 +86,11 @@ def test_hello_says_what_it_is(stage):
     assert "mode sentinel role master" in reply
 
 
+def test_info_says_what_it_is(stage):
+    (there,), (here,) = enter(stage).ask("INFO server"), stage.connect().ask("INFO server")
+    assert "redis_mode:sentinel\r\n" in there and "redis_mode:standalone\r\n" in here
+
+
 @pytest.mark.parametrize(
     "asked, sections",
     [

@@ -81,6 +81,20 @@ def test_a_leader_that_nobody_knows():
     stage.close()
 
 
+def test_a_leader_that_lost_its_majority_sends_cluster_clients_away_and_serves_them_again():
+    """They ask another node then; who knows nothing of clusters waits for this one."""
+    stage = stage_of(me=1, cluster_enabled="emulate")
+    client, plain = stage.connect("CLUSTER SLOTS"), stage.connect()
+    assert client.ask("SET a 1") == ["+OK"]
+    stage.shared.cluster.lead(None)
+    (refused,) = client.ask("SET a 1")
+    assert refused.startswith("-CLUSTERDOWN ")
+    assert plain.ask("SET a 2") == ["+OK"], "the log decides"
+    stage.shared.cluster.lead(1)
+    assert client.ask("SET a 1") == ["+OK"]
+    stage.close()
+
+
 # +switch-master.
 
 

@@ -19,7 +19,9 @@ AFTER = {
     "users": ["@acl setuser v on nopass ~x* +get"],
     "maintenance": ["@maintenance on other"],
     "nodes": ["@members 0123456789abcdef 1 17 n1 h1 7001 1 5"],
+    "differing": ["@members 0123456789abcdef 1 17 n1 h1 7001 1 5", "@digest differ 1 keys 17"],
     "audit heads": ["@audit head n1 4 ab", "@audit head n2 1 cd"],
+    "version": ["@version 2"],
     "staged": ["@stage p 0 k v  "],
     "flushed": ["SET a 1", "FLUSHALL"],
 }

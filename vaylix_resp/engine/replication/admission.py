@@ -15,7 +15,7 @@ from typing import Final
 
 from ...commands.cluster_view import Address
 from ...commands.ports import Later
-from ...config_cluster import host_and_port
+from ...config_cluster import host_and_port, is_loopback
 from ...errors import CommandError
 from ...observability.logs import get_log
 from ...peers.channel import Channel
@@ -27,7 +27,7 @@ from ...raft.types import Change, ChangeKind
 from ...resp.reply import OK, Reply
 from ...state.nodes import NodeInfo, Nodes
 from .changes import PASSING, Changes
-from .joining import AGAIN, LEADER, NO, Visit, address_of
+from .joining import AGAIN, LEADER, NO, TOO_OLD, Visit, address_of
 from .replica import Replica
 
 log = get_log("raft")
@@ -35,6 +35,16 @@ log = get_log("raft")
 INVITE_S: Final = 30.0
 REMOVED: Final = "this node was removed from the cluster before; start it with an empty directory, as a new one"
 TAKEN: Final = "a node called {name} is in the cluster already: remove that one first, or give this one another node-id"
+OUTDATED: Final = (
+    "cluster version {in_force} is in force, and {name} understands versions up to {up_to}: start it with newer "
+    "software"
+)
+HIDDEN: Final = (
+    "{name} is known at {place}, where no other machine finds it: set its advertise-addr, or raft-bind, to an address "
+    "that the others reach, "
+)
+START_AGAIN: Final = "and start it again; then let the new node join"
+COME_ANEW: Final = "remove it, and let it join as a new node"
 NO_ANSWER: Final = "ERR the node at {address} has not joined in time: {why}"
 
 
@@ -66,23 +76,38 @@ class Admission:
             where = host_and_port(leader.host, leader.port) if leader is not None and status.quorum_fresh else ""
             self._answer(guest, LEADER if where else AGAIN, where or "no leader is known")
             return
-        refusal = self._fault(peer)
-        if refusal:
+        refusal, in_force = self._fault(peer, _host_of(guest, request)), self._replica.machine.world.cluster_version
+        if peer.understands < in_force:
+            self._answer(guest, TOO_OLD, OUTDATED.format(name=peer.name, in_force=in_force, up_to=peer.understands))
+        elif refusal:
             self._answer(guest, NO, refusal)
         elif any(info.id == peer.node for info in self._nodes.members):
             self._answer(guest, "", "")
         else:
             self._take_in(guest, peer, request)
 
-    def _fault(self, peer: Identity) -> str:
+    def _fault(self, peer: Identity, host: str) -> str:
         if peer.node in self._nodes.retired:
             return REMOVED
         same = [info for info in self._nodes.members if info.name.lower() == peer.name.lower()]
-        return TAKEN.format(name=peer.name) if same and same[0].id != peer.node else ""
+        if same and same[0].id != peer.node:
+            return TAKEN.format(name=peer.name)
+        return "" if same else self._apart(peer.name, host)
+
+    def _apart(self, name: str, host: str) -> str:
+        """Why the members and a node at `host` would not find each other: one is known by an address of its machine's
+        own, which means another machine elsewhere."""
+        others = self._nodes.members
+        hidden = next((info for info in others if is_loopback(info.host)), None)
+        if hidden is not None and not is_loopback(host):
+            place = host_and_port(hidden.host, hidden.port)
+            return HIDDEN.format(name=hidden.name, place=place) + (START_AGAIN if len(others) == 1 else COME_ANEW)
+        if hidden is None and is_loopback(host):
+            return HIDDEN.format(name=name, place=host) + START_AGAIN
+        return ""
 
     def _take_in(self, guest: Channel, peer: Identity, request: JoinRequest) -> None:
-        host = request.host or address_of(guest.addr).host
-        info = NodeInfo(peer.node, peer.name, host, request.port, voter=False)
+        info = NodeInfo(peer.node, peer.name, _host_of(guest, request), request.port, voter=False)
 
         def committed(reply: Reply) -> None:
             if not isinstance(reply, CommandError):
@@ -110,6 +135,9 @@ class Admission:
     def invite(self, address: Address) -> Later:
         """OK when the node at this address is a member."""
         later, last = Later(), ["nobody answers there"]
+        if not is_loopback(address.host) and (apart := self._apart("", address.host)):
+            later.resolve(CommandError(f"ERR {apart}"))
+            return later
 
         def failed(why: str) -> None:
             last[0] = why
@@ -136,3 +164,8 @@ class Admission:
     def close(self) -> None:
         for dialer in self._invited:
             dialer.close()
+
+
+def _host_of(guest: Channel, request: JoinRequest) -> str:
+    """Where the node is found: where it says, else where it comes from."""
+    return request.host or address_of(guest.addr).host

@@ -32,6 +32,7 @@ HAND_OVER_S: Final = 5.0
 AGAIN_S: Final = 0.1  # a new leader takes no change before its first batch is committed
 DEPOSED: Final = "INDETERMINATE the change at {place} was proposed, then this node ceased to lead"
 UNANSWERED: Final = "INDETERMINATE the leader was asked, and has not answered: look at RAFT SERVER LIST"
+NODE_DIFFERS: Final = "ERR the node's data differ from those of the others: remove it and let it join anew"
 PASSING: Final = (REFUSALS[Refusal.NOT_READY], REFUSALS[Refusal.TRANSFERRING], REFUSALS[Refusal.CHANGE_PENDING])
 
 Send = Callable[[int, MembersRequest | MembersReply], object]
@@ -83,6 +84,9 @@ class Changes:
         nodes = replica.machine.world.nodes
         if change.kind is not ChangeKind.ADD_LEARNER and self._named(change.node) is None:
             later.resolve(CommandError(f"ERR no node {change.node:x} in this cluster"))
+            return later
+        if change.kind is ChangeKind.PROMOTE and change.node in nodes.differing:
+            later.resolve(CommandError(NODE_DIFFERS))
             return later
         placed = replica.propose_members(change, nodes_after(nodes, change, joining), force=force)
         if isinstance(placed, Refused):

@@ -13,22 +13,25 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from ...errors import Refused
 from ...identity import VAYLIX_VERSION
 from ...observability.logs import get_log
 from ...peers.channel import Channel
 from ...peers.codec import Message
-from ...peers.messages import Everywhere, Forward, ForwardRefused, Info
+from ...peers.messages import Everywhere, Forward, Info
 from ...peers.ports import Network
 from ...raft import messages as raft
 from ...raft.ready import Fetch, Status
 from ...raft.types import Entry, Role
+from .jobs import Jobs
 from .replica import Replica
+from .rising import Announced
 
 log = get_log("raft")
 
 TICKS_LATE_MAX: Final = 3
 INFO_S: Final = 1.0
-CLUSTER_VERSION: Final = 1  # of what entries may hold
+NEWS_S: Final = 0.002  # after which followers hear what is committed, if nothing else was to be sent to them
 RAFT: Final = frozenset(
     (
         raft.PreVote, raft.PreVoteReply, raft.Vote, raft.VoteReply, raft.Append, raft.AppendReply, raft.Heartbeat,
@@ -52,11 +55,15 @@ class Driver:
     ) -> None:  # fmt: skip
         self.replica, self._loop, self._guard = replica, loop, guard
         self._tick_s, self._client_addr, self._read = tick_s, client_addr, read
-        self.infos: dict[int, Info] = {}  # what others have told about themselves, and when
+        self.infos: dict[int, Info] = {}  # what others have told about themselves
+        self.told_s: dict[int, float] = {}  # and when, by the loop's time
         self.on_guest_message: Callable[[Channel, Message | None], None] = _ignored
         self.on_tick: Callable[[], None] = _nobody
         self.on_other: Callable[[int, Message], None] = _unheard
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.jobs = Jobs(loop, guard)
+        self._damage = ""  # of the log, as it was told last
+        self._news = 0  # what is to be announced; 0: nothing yet
+        replica.on_commit = self._committed
         replica.on_fetch = self._fetch
         replica.on_lost = self._lost
         replica.on_everywhere = self._tell_everywhere
@@ -68,13 +75,11 @@ class Driver:
         while True:
             due += self._tick_s
             now = loop.time()
-            if due > now:
-                await asyncio.sleep(due - now)
-            else:
-                missed = int((now - due) / self._tick_s)
-                if missed >= TICKS_LATE_MAX:
-                    due = now - (TICKS_LATE_MAX - 1) * self._tick_s
-                    self._guard(self.replica.core.lapse)
+            missed = int((now - due) / self._tick_s)
+            if missed >= TICKS_LATE_MAX:
+                due = now - (TICKS_LATE_MAX - 1) * self._tick_s
+                self._guard(self.replica.core.lapse, missed)
+            await asyncio.sleep(max(0.0, due - now))  # in any case: what has come meanwhile is to be heard
             self._guard(self.replica.tick)
             self.on_tick()
             if loop.time() - told_s >= INFO_S:
@@ -91,15 +96,19 @@ class Driver:
             self._guard(self.replica.receive_forward, message)
         elif isinstance(message, Info):
             self.infos[node] = message
-        elif not isinstance(message, ForwardRefused):
+            self.told_s[node] = self._loop.time()
+        else:
             self.on_other(node, message)
 
     def on_connected(self, node: int) -> None:
         self._guard(self.replica.connected, node)
-        self.network.send(node, self.info())
+        self._tell(node, self.info())
 
     def on_unreachable(self, node: int) -> None:
         self._guard(self.replica.core.unreachable, node)
+
+    def on_gone(self, node: int) -> None:
+        self._guard(self.replica.leader_gone, node)
 
     def on_guest(self, guest: Channel, message: Message | None) -> None:
         self.on_guest_message(guest, message)
@@ -110,28 +119,63 @@ class Driver:
         replica = self.replica
         status: Status = replica.status
         return Info(
-            self._client_addr, VAYLIX_VERSION, CLUSTER_VERSION, int(status.role), status.term, replica.last_sequence,
-            replica.wal.durable, replica.committed, replica.applied, replica.fsync.last_us,
+            self._client_addr, VAYLIX_VERSION, replica.machine.world.understands, int(status.role), status.term,
+            replica.last_sequence, replica.wal.durable, replica.committed, replica.applied, replica.fsync.last_us,
         )  # fmt: skip
+
+    def announced(self) -> dict[int, Announced]:
+        """The cluster versions that others understand, as far as they have told."""
+        now = self._loop.time()
+        return {node: Announced(info.cluster_version, now - self.told_s[node]) for node, info in self.infos.items()}
+
+    def all_alike(self) -> bool:
+        """Whether every member that has said what software it runs runs ours."""
+        members, infos = self.replica.core.membership.members, self.infos
+        return all(info.version == VAYLIX_VERSION for node, info in infos.items() if node in members)
 
     def tell(self) -> None:
         info = self.info()
         for node in self.replica.core.membership.members - {self.replica.id}:
-            self.network.send(node, info)
+            self._tell(node, info)
+
+    def _tell(self, node: int, info: Info) -> None:
+        """Of ourselves; and again, since it is lost with a connection, how far every voter is: others answer by it."""
+        self.network.send(node, info)
+        if self.replica.leads and self.replica.everywhere:
+            self.network.send(node, Everywhere(self.replica.everywhere))
 
     def _tell_everywhere(self, sequence: int) -> None:
-        for node in self.replica.core.membership.voters - {self.replica.id}:
+        """To learners as well: they have clients, whose answers wait for it."""
+        for node in self.replica.core.membership.members - {self.replica.id}:
             self.network.send(node, Everywhere(sequence))
+
+    def _committed(self, index: int) -> None:
+        """Under load the next append says so before long; else we do."""
+        if not self._news and self.replica.leads:
+            self._news = index
+            self._loop.call_later(NEWS_S, self._announce)
+
+    def _announce(self) -> None:
+        index, self._news = self._news, 0
+        self._guard(self.replica.announce, index)
+        if self.replica.committed > index:
+            self._committed(self.replica.committed)
+        if self.replica.core.news_due:
+            self.replica.on_work()
 
     # The log of the past.
 
     def _fetch(self, fetch: Fetch) -> None:
-        task = self._loop.create_task(self._fetched(fetch))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.jobs.begin(self._fetched(fetch))
 
     async def _fetched(self, fetch: Fetch) -> None:
-        found = await self._loop.run_in_executor(None, self._read, fetch.after, fetch.max_bytes)
+        try:
+            found = await self._loop.run_in_executor(None, self._read, fetch.after, fetch.max_bytes)
+        except Refused as damage:
+            found = None  # what cannot be read is as good as pruned: the follower gets a snapshot
+            if str(damage) != self._damage:  # (tried again and again while there is none)
+                self._damage = str(damage)
+                log.warning(f"the log cannot be read back for a follower, which is sent a snapshot instead: {damage}")
         self._guard(self.replica.core.fetched, fetch, found)
         self.replica.on_work()
 

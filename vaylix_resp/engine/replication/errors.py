@@ -21,6 +21,11 @@ NOT_EVERYWHERE: Final = (
 )
 NO_LEADER: Final = "NOREPLICAS no leader with a majority behind it is known here: nothing was written; try again"
 NOT_TAKEN: Final = "BUSY the write could not be taken in time ({reason}): nothing was written; try again"
+DIFFERS: Final = (
+    "MISCONF this node's data differ from those of the other nodes, as was found at sequence {sequence} ({subject}): "
+    "it answers neither reads nor writes any more; ask another one"
+)
+UNREACHABLE: Final = "there is no connection to the leader"
 READ_REFUSED: Final = "CLUSTERDOWN no leader has confirmed in time that this node's data is the newest; try again"
 
 REFUSALS: Final = {  # of a proposal that this node, which leads, has not taken

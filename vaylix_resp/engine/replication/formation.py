@@ -9,9 +9,14 @@ Not here: who the founders are (`peers.founding`), joining a cluster that exists
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
 
 from ...commands import cluster_operations
+from ...config_cluster import host_and_port
+from ...observability.logs import get_log
+from ...peers.messages import Founder
 from ...raft.core import RaftCore
 from ...raft.ready import Config
 from ...raft.types import Entry, EntryKind, HardState
@@ -25,10 +30,15 @@ from ..boot import replay
 from .log_view import WalView, entry_of
 from .members import membership_of
 
+log = get_log("raft")
 
-def founding_entry(cluster_id: bytes, members: Sequence[NodeInfo], first: int, term: int, timestamp_ms: int) -> Entry:
+
+def founding_entry(
+    cluster_id: bytes, members: Sequence[NodeInfo], first: int, term: int, timestamp_ms: int,
+    retired: Collection[int] = (),
+) -> Entry:  # fmt: skip
     nodes = Nodes()
-    nodes.replace(cluster_id, members, ())
+    nodes.replace(cluster_id, members, sorted(retired))
     body = entries.encode((cluster_operations.members(nodes),))
     return Entry(EntryKind.MEMBERS, first, 1, term, timestamp_ms, 0, body)
 
@@ -41,6 +51,14 @@ def forget_others(store: Store, machine: StateMachine) -> None:
     who = store.manifest.identity
     if who is None or machine.world.nodes.cluster_id != who.cluster_id:
         machine.world.nodes.forget()
+
+
+def known_name(node: int, nodes: Nodes, founders: Sequence[Founder]) -> str:
+    """What this node is called in its cluster, as others know it; "": in none so far. It never changes."""
+    for info in nodes.members:
+        if info.id == node:
+            return info.name
+    return next((one.name for one in founders if one.node == node), "")
 
 
 def begin(
@@ -57,10 +75,36 @@ def begin(
     else:  # an earlier start has got so far, and what is founded keeps the name that it was given then
         assert store.manifest.identity.node_id == identity.node_id, (store.manifest, identity)
         identity = store.manifest.identity
-    wal = store.wal
-    entry = founding_entry(identity.cluster_id, members, wal.last + 1, max(wal.term, 1), wal.timestamp_ms)
-    hard_state = HardState(max(entry.term, recovered.hard_state.term if recovered.hard_state else 0), 0, entry.last)
-    wal.save(hard_state, [entry], entry.last)
+    return _enter(store, machine, recovered, partial(founding_entry, identity.cluster_id, members))
+
+
+def move(store: Store, machine: StateMachine, recovered: Recovered, node: int, host: str, port: int) -> Recovered:
+    """A group of one that others find elsewhere now says so in its log: nobody else has to agree, and whoever joins has
+    to find it. The log as it is then; raises DiskFull or WalFailed."""
+    nodes = machine.world.nodes
+    changing = any(batch.kind == EntryKind.MEMBERS for batch in recovered.tail)  # somebody else may have a vote there
+    if changing or [info.id for info in nodes.members] != [node]:
+        return recovered
+    (info,) = nodes.members
+    if not host or (host, port) == (info.host, info.port):
+        return recovered
+    databases = len(machine.world.databases)
+    for batch in recovered.tail:  # committed with the fsync of the only voter
+        replay(machine, batch, databases)
+    log.notice(f"others find this node at {host_and_port(host, port)} from now on", before=f"{info.host}:{info.port}")
+    moved = [replace(info, host=host, port=port)]
+    made = partial(founding_entry, nodes.cluster_id, moved, retired=nodes.retired)
+    return _enter(store, machine, recovered, made)
+
+
+def _enter(
+    store: Store, machine: StateMachine, recovered: Recovered, make: Callable[[int, int, int], Entry]
+) -> Recovered:
+    """An entry of the membership, which nobody else has to agree to, at the end of the log, durable and applied."""
+    wal, known = store.wal, recovered.hard_state or HardState()
+    entry = make(wal.last + 1, max(wal.term, 1), wal.timestamp_ms)
+    vote = known.vote if entry.term <= known.term else 0
+    wal.save(HardState(max(entry.term, known.term), vote, entry.last), [entry], entry.last)
     wal.sync()
     machine.begin_batch(max(entry.timestamp_ms, machine.time_ms), entry.seed)
     machine.apply_all(entries.decode(entry.body))

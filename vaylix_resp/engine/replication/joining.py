@@ -27,7 +27,7 @@ from ...peers.messages import JoinReply, JoinRequest, Member
 log = get_log("raft")
 
 # Codes of a JoinReply; "" means: taken in.
-LEADER, AGAIN, NO = "LEADER", "AGAIN", "NO"
+LEADER, AGAIN, NO, TOO_OLD = "LEADER", "AGAIN", "NO", "TOO_OLD"
 AGAIN_S: Final = 0.5
 TARGETS_MAX: Final = 32  # of addresses that are visited, given or named by members
 
@@ -44,6 +44,10 @@ class Joined:
 
 class NotJoined(Exception):
     """Why the node was not taken in."""
+
+
+class Outdated(NotJoined):
+    """Not with this software, however often it asks."""
 
 
 class Joiner:
@@ -95,6 +99,9 @@ class Joiner:
     def _answered(self, guest: Channel, reply: JoinReply) -> None:
         if not reply.code and len(reply.cluster) == CLUSTER_BYTES:
             self._done.set_result(Joined(reply.cluster, reply.members))
+            return
+        if reply.code == TOO_OLD:
+            self._done.set_exception(Outdated(reply.text))
             return
         if reply.code == LEADER:
             self._follow(reply.text)

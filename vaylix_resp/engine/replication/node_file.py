@@ -20,8 +20,9 @@ from xxhash import xxh3_128_hexdigest
 from ...peers.founding import Kept
 from ...peers.messages import Founder, Stage
 from ...peers.roster import Life
+from ...storage import small_file
 from ...storage.disk import Disk, join
-from ...storage.errors import Corrupt, IoFailed, Unreadable
+from ...storage.errors import Corrupt
 
 NAME: Final = "node.json"
 FORMAT: Final = 1
@@ -105,22 +106,13 @@ def _joining(body: dict[str, Any]) -> Joining:
 
 def read(disk: Disk, root: str) -> NodeFile | None:
     path = join(root, NAME)
-    if not disk.exists(path):
-        return None
-    try:
-        raw = disk.read_file(path)
-    except OSError as cause:
-        raise Unreadable(path, 0, cause) from cause
-    return decode(raw, path)
+    raw = small_file.read(disk, path)
+    return None if raw is None else decode(raw, path)
 
 
 def write(disk: Disk, root: str, file: NodeFile) -> None:
     """Durable when this returns. Raises IoFailed."""
-    path = join(root, NAME)
-    try:
-        disk.replace_private_file(path, encode(file))
-    except OSError as cause:
-        raise IoFailed(path, cause) from cause
+    small_file.replace(disk, join(root, NAME), encode(file), private=True)
 
 
 def refuse_others(found: NodeFile | None, node: int | None, root: str) -> None:

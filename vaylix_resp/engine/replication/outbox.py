@@ -82,7 +82,7 @@ class Outbox:
         self._number = 0  # the last one given in `term`
         self._tokens: dict[int, Own] = {}
         self._token = 0
-        self._latest = 0.0  # deadline
+        self.latest = 0.0  # deadline of all that have been added
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -105,8 +105,8 @@ class Outbox:
 
     def add(self, batch: Any, *, writes: bool, size: int, deadline: float) -> Own:
         """A batch that has just been sealed."""
-        self._latest = max(self._latest, deadline)  # a later one is never given up before an earlier one
-        own = Own(batch, writes, size, self._latest)
+        self.latest = max(self.latest, deadline)  # a later one is never given up before an earlier one
+        own = Own(batch, writes, size, self.latest)
         self._queue.append(own)
         self.bytes += size
         self._waiting += writes
@@ -139,6 +139,13 @@ class Outbox:
         self._sent.append((self._number, own))
         self._submitted(own, State.FORWARDED, term, self._number)
         return self._number
+
+    def unsent(self, own: Own) -> None:
+        """What was numbered last has certainly not left this node: it waits again, and its number is free."""
+        assert self._sent[-1] == (self._number, own), (self._number, own.place)
+        self._sent.pop()
+        self._number -= 1
+        self._withdraw(own)
 
     def _submitted(self, own: Own, state: State, term: int, place: int) -> None:
         assert own.writes and own.state is State.WAITING, (own.state, term)

@@ -33,6 +33,7 @@ from ...storage.errors import DiskFull, IoFailed, WalFailed
 from ...storage.wal import Wal
 from .. import entries
 from ..boot import first_entry
+from .freshness import TOKEN, Freshness
 from .streams import NotHere
 from .submission import Mail, Submission
 
@@ -57,11 +58,16 @@ class Replica(Submission):
         self.on_installed: Callable[[int], None] = _ignored  # the sequence at which the state stands now
         self._next: Persist | None = None  # to be persisted, now or (the disk was full) when there is room
         self.persisting_since: float | None = None
-        self._held = False  # `_next` waits for `go_on`
+        self._told = 0  # all the others know what is committed up to here, or `on_commit` sees to it
+        # A leader has committed up to here: to be announced before long; at once, if nobody is there to do it later.
+        self.on_commit: Callable[[int], None] = self.announce
+        self._asked_alone = False  # `before_install` has been called for the snapshot that is to be installed
+        self._parted = False
         self._closed: CommandError | None = None  # whatever becomes of the disk, clients get this
         self._successor: StateMachine | None = None  # the state of the snapshot that has just been installed
-        self._committed: deque[tuple[Entry, float]] = deque()  # to be applied; with `ack_all`, since when
+        self._committed: deque[tuple[Entry, float]] = deque()  # to be applied; with `ack_all`, when at the latest
         self._start = wal.start[0]  # of the log on disk
+        self.freshness = Freshness(core.read_index)
         self.everywhere = 0  # every voter is known to have the log up to here
         self.on_everywhere: Callable[[int], None] = _ignored  # this node leads, and it has grown
 
@@ -81,7 +87,8 @@ class Replica(Submission):
 
     @property
     def pending(self) -> bool:
-        return self._applicable or (self._next is not None and not self._stalled) or self._may_close()
+        for_disk = self._next is not None or self.core.wants_disk
+        return self._applicable or (for_disk and not self.full and self.failure is None) or self._may_close()
 
     @property
     def _applicable(self) -> bool:
@@ -92,12 +99,15 @@ class Replica(Submission):
     def tick(self) -> None:
         """Once every 50 ms of monotonic time, or as often as that time has passed."""
         self.core.tick()
-        if self.wal.start[0] > self._start:  # old segments have gone
-            self._start = self.wal.start[0]
-            self.core.compacted(self._start)
+        start = self.wal.start[0]
+        if self._start < start <= self.core.log.applied:  # old segments have gone
+            self._start = start  # (beyond what is applied: a snapshot is being installed, and `_installed` will see)
+            self.core.compacted(start)
         if self.full:
             self._step_aside()
         self._grow_impatient()
+        if self._parted and not self._committed:  # what was committed before it went is applied
+            self._give_up_all()
         self._measure()
         self.on_work()
 
@@ -111,24 +121,37 @@ class Replica(Submission):
         self.core.step(message)
         self.on_work()
 
+    def announce(self, index: int) -> None:
+        """The others should know by now that this is committed; no later than with the next turn."""
+        self._told = max(self._told, index)
+        self.core.announce(index)
+
+    def leader_gone(self, node: int) -> None:
+        """Most likely; see the core."""
+        self.core.leader_gone(node)
+        self.on_work()
+
     # One turn: batches into the group, the core's work out of it.
 
     def seal(self) -> Persist | None:
-        self._turn(writable=not self._stalled)
-        if self._stalled:
+        self._turn(writable=not self.full)
+        if self.full:
             return None
         work, self._next = self._next, None
         self.persisting_since = self.clock.now() if work is not None else None
         return work
 
-    @property
-    def _stalled(self) -> bool:
-        return self.full or self._held
-
     def go_on(self) -> None:
         """The snapshot may be installed now."""
-        self._held = False
+        self.core.may_install = True
         self.on_work()
+
+    def _ask_to_be_alone(self) -> None:
+        """With the files, before a snapshot takes their place. That may take as long as a backup; until then this node
+        votes and acknowledges as ever."""
+        if self.before_install is not None and self.core.installs and not self._asked_alone:
+            self._asked_alone, self.core.may_install = True, False
+            self.before_install()
 
     def is_slow(self, work: Persist) -> bool:
         return work.snapshot is not None or work.truncate_after is not None
@@ -143,23 +166,30 @@ class Replica(Submission):
         self._pump(writable)
         if self.ack_all:
             self._measure()
+            self._answer(self.outbox.expired(self.clock.now()))  # before what nobody waits for any more is applied
         self._apply_committed()
 
     def _pump(self, writable: bool) -> None:
         """Do what the core asks for, but for what goes to the log: that is left in `_next`."""
-        core, send = self.core, self.mail.send
+        core, send, sent = self.core, self.mail.send, False
+        self._ask_to_be_alone()
+        committed = core.log.committed
+        if 0 < self._awaited <= committed:
+            self._awaited = 0
+            self.announce(committed)
+        elif committed > self._told:
+            self._told = committed
+            self.on_commit(committed)
         while (ready := core.ready(writable and self._next is None)) is not None:
             for message in ready.send:
                 send(message.to, message)
+                sent = True
             if ready.persist is not None:
                 self._next = ready.persist
-                if ready.persist.snapshot is not None and self.before_install is not None:
-                    self._held = True
-                    self.before_install()
                 for entry in ready.persist.entries:
                     self._stamp_ms = max(self._stamp_ms, entry.timestamp_ms)
-            since = self.clock.now() if self.ack_all else 0.0
-            self._committed.extend([(entry, since) for entry in ready.apply])
+            latest = max(self.clock.now() + self.commit_timeout_s, self.outbox.latest) if self.ack_all else 0.0
+            self._committed.extend([(entry, latest) for entry in ready.apply])
             if ready.reads or ready.reads_failed:
                 self._answer_reads(ready)
             if ready.status is not None:
@@ -167,6 +197,10 @@ class Replica(Submission):
             if ready.noop:
                 self._propose_noop()
             self._pass_on(ready)
+            if not ready.noop and ready.status is None:
+                break  # nothing was done to the core meanwhile, and it has given all it had
+        if sent:
+            self.mail.flush()  # before our own fsync: the others' go on meanwhile
 
     def _propose_noop(self) -> None:
         placed = self._propose_body(EntryKind.NOOP, 1, entries.encode((first_entry(self.machine),)))
@@ -176,8 +210,12 @@ class Replica(Submission):
     def _answer_reads(self, ready: Ready) -> None:
         for token, index in ready.reads:
             self.outbox.confirmed(token, index)
+            if token == TOKEN:
+                self.freshness.answer(index)
         for token in ready.reads_failed:
             self.outbox.unconfirmed(token)
+            if token == TOKEN:
+                self.freshness.answer(None)
         self._answer(self.outbox.reads_due(self.machine.applied))
 
     def _pass_on(self, ready: Ready) -> None:
@@ -224,7 +262,7 @@ class Replica(Submission):
 
     def _installed(self, work: Persist, snapshot: SnapshotMeta) -> None:
         """The log begins behind the snapshot now, and the state is to be its; or nothing has changed."""
-        successor, self._successor = self._successor, None
+        successor, self._successor, self._asked_alone = self._successor, None, False
         self.on_installed(self.machine.applied if successor is None else snapshot.last.index)
         if successor is None:
             self.core.install_failed()
@@ -246,9 +284,13 @@ class Replica(Submission):
             self.out_of_space()
             return
         self.log_failed(str(cause))
+        self._give_up_all()
+        self.halt_if_asked()
+
+    def _give_up_all(self) -> None:
+        """Nothing is to be waited for: what was submitted may have been made, what was not has not."""
         while len(self.outbox):
             self._answer([self.outbox.give_up()])
-        self.halt_if_asked()
 
     def space_is_back(self) -> None:
         super().space_is_back()
@@ -265,6 +307,11 @@ class Replica(Submission):
         if self.failure is None and not self.full:
             self.refusal = refusal
 
+    def part(self, refusal: CommandError) -> None:
+        """This node is no member any more: it refuses its clients, and hears nothing of what it has submitted."""
+        self._parted = True
+        self.close_for(refusal)
+
     # Apply.
 
     def _apply_committed(self) -> None:
@@ -279,12 +326,12 @@ class Replica(Submission):
         if self._applicable:
             self.on_work()
 
-    def _holds_back(self, entry: Entry, since: float) -> bool:
+    def _holds_back(self, entry: Entry, latest: float) -> bool:
         """What may be ours is applied, and so answered, when every voter has it, or when its owners have been told
         that nobody knows."""
         if entry.last <= self.everywhere or entry.kind is not EntryKind.NORMAL or not self.outbox.in_flight:
             return False
-        return self.clock.now() - since < self.commit_timeout_s
+        return self.clock.now() < latest
 
     def _measure(self) -> None:
         """On a leader: how far all of its voters are."""

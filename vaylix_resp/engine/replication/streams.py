@@ -24,7 +24,6 @@ from typing import Final
 from ...errors import Refused
 from ...limits import MIB
 from ...observability.logs import get_log
-from ...peers.codec import Message
 from ...peers.messages import SnapshotChunk, SnapshotDone, SnapshotOffer, SnapshotWant, chunk_checksum
 from ...peers.ports import Network
 from ...raft.ready import Persist
@@ -53,6 +52,7 @@ PATIENCE_S: Final = 20.0  # without a word from the other side
 LOAD_S: Final = 900.0  # the same, once it has everything and builds the state from it
 LOOK_S: Final = 0.02
 AGAIN_S: Final = 1.0  # after which the same is said again
+REST_S: Final = 3.0  # after a failure (a full disk, say), which the next attempt would meet as well
 
 Hold = Callable[[int], contextlib.AbstractContextManager[None]]  # keep snapshot and log from this sequence on
 
@@ -72,6 +72,7 @@ class Sending:
     whole: bool = False  # all of it has been sent
     wanted: int | None = None
     done: bool | None = None
+    why: str = ""
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -107,9 +108,7 @@ class Sender:
             else:  # the beginning; or it says the same again, because something was lost
                 sending.wanted = message.offset
         else:
-            sending.done = message.ok
-            if not message.ok:
-                log.warning(f"a node could not take a snapshot: {message.text}", node=f"{node:016x}")
+            sending.done, sending.why = message.ok, message.text
         sending.heard.set()
 
     def close(self) -> None:
@@ -121,21 +120,22 @@ class Sender:
         try:
             info = self._store.manifest.newest
             if info is None:
-                log.warning("a node needs a snapshot, but there is none; SAVE makes one", node=f"{node:016x}")
-            else:
-                with self._hold(info.sequence + 1):
-                    meta = await self._stream(node, sending, info)
+                raise Refused("there is none; SAVE makes one")
+            with self._hold(info.sequence + 1):
+                meta = await self._stream(node, sending, info)
         except Unwanted as why:
             log.notice(f"a snapshot is not sent to its end: {why}", node=f"{node:016x}")
-        except (Refused, TimeoutError) as failure:
-            log.warning(f"a snapshot could not be sent: {failure or 'no answer'}", node=f"{node:016x}")
+        except TimeoutError:
+            log.warning("a snapshot could not be sent: no answer", node=f"{node:016x}")
+        except Refused as failure:
+            log.warning(f"a snapshot could not be sent: {failure}", node=f"{node:016x}")
+            await asyncio.sleep(REST_S)  # the core asks again at once
         finally:
             del self._sending[node]
             self._sent(node, meta)
 
-    async def _stream(self, node: int, sending: Sending, info: SnapshotInfo) -> SnapshotMeta | None:
-        run = self._loop.run_in_executor
-        membership = await run(None, self._membership, info)
+    async def _stream(self, node: int, sending: Sending, info: SnapshotInfo) -> SnapshotMeta:
+        membership = await self._loop.run_in_executor(None, self._membership, info)
         last = EntryId(info.sequence, info.term)
         name = f"{info.sequence}-{info.digest[:16]}"
         offer = SnapshotOffer(sending.stream, name, last, info.timestamp_ms, info.bytes, bytes.fromhex(info.digest))
@@ -148,7 +148,9 @@ class Sender:
                 offset, sending.wanted = sending.wanted, None
                 sending.begun, sending.sent, sending.taken, sending.whole = True, offset, offset, False
                 await self._pieces(node, sending, offer, info, offset)
-        return SnapshotMeta(name, last, membership) if sending.done else None
+        if not sending.done:
+            raise Refused(f"the other node could not take it: {sending.why}")
+        return SnapshotMeta(name, last, membership)
 
     def _check(self, node: int, info: SnapshotInfo) -> None:
         """Raises Unwanted, also when the node could not go on behind this snapshot: the log there would have gone by
@@ -163,7 +165,6 @@ class Sender:
 
     async def _word(self, node: int, sending: Sending, offer: SnapshotOffer, info: SnapshotInfo) -> None:
         """Wait until the other side has said something; the last it has heard may have been lost, so it is asked.
-
         Raises TimeoutError, and as _check does."""
         began = self._loop.time()
         sending.heard.clear()
@@ -272,6 +273,12 @@ class Receiver:
             self._inbox_bytes += len(message.data)
         self._inbox.put_nowait((node, message))
 
+    def look(self, applied: int) -> None:
+        """Now and then: what has come is a second state in memory, so it goes when the log has overtaken it."""
+        for name, loaded in list(self.ready.items()):
+            if loaded.received.info.sequence <= applied and self.ready.pop(name, None) is not None:
+                self._loop.run_in_executor(None, self._remove, loaded.received)
+
     async def run(self) -> None:
         """Until cancelled: what comes, one after the other."""
         while True:
@@ -329,7 +336,11 @@ class Receiver:
             if receiver.offset > self._told:
                 self._want()  # for nothing more, but so that the other side knows what it waits for
             self._receiver = None
-            machine = await self._loop.run_in_executor(None, self._load, received)
+            try:
+                machine = await self._loop.run_in_executor(None, self._load, received)
+            except Refused:
+                self._remove(received)
+                raise
             self.ready[offer.name] = Loaded(received, machine)
             log.notice("a snapshot has come", sequence=received.info.sequence)
             self._network.send(self._from, SnapshotDone(offer.stream, True, ""))
@@ -387,7 +398,3 @@ class Receiver:
 
 class NotHere(Exception):
     """The snapshot that is to be installed has not come, or has been given up."""
-
-
-def is_stream(message: Message) -> bool:
-    return isinstance(message, SnapshotOffer | SnapshotWant | SnapshotChunk | SnapshotDone)

@@ -31,7 +31,7 @@ from ...storage.wal import Wal
 from .. import entries
 from ..node import Batch, Engine
 from .applier import Applier, Guest
-from .errors import GIVEN_UP, NO_LEADER, NOT_EVERYWHERE, NOT_TAKEN, READ_REFUSED
+from .errors import GIVEN_UP, NO_LEADER, NOT_EVERYWHERE, NOT_TAKEN, READ_REFUSED, UNREACHABLE
 from .inbox import Inbox, Take
 from .members import membership_of
 from .outbox import Answer, Outbox, Own, Verdict
@@ -45,7 +45,11 @@ FOLLOWING: Final = Status(Role.FOLLOWER, 0, 0, False)
 class Mail(Protocol):
     """The way to the peers. Never blocks, never raises; what cannot be sent is lost."""
 
-    def send(self, node: int, message: Message | Forward, /) -> object: ...
+    def send(self, node: int, message: Message | Forward, /) -> bool:
+        """False: it will certainly not arrive."""
+
+    def flush(self) -> None:
+        """What has been sent should leave at once: the caller may turn to its disk now."""
 
 
 class Submission(Engine[Persist]):
@@ -71,6 +75,7 @@ class Submission(Engine[Persist]):
         self.status = FOLLOWING
         self.on_work: Callable[[], None] = _nobody  # there is something for `seal` or `beside`
         self.on_members: Callable[[], None] = _nobody
+        self._awaited = 0  # another node waits to hear that this is committed; 0: none does
         self._stamp_ms = max(wal.timestamp_ms, machine.time_ms)  # of the log's last batch, or later
         self._leaderless_since: float | None = clock.now()
         self._progress_s = clock.now()  # when a batch of ours was last submitted or seen
@@ -112,6 +117,7 @@ class Submission(Engine[Persist]):
         """The way to a peer is open (again): what it may have missed goes again."""
         if node == self.status.leader:
             self._resend()
+            self.on_work()
 
     # From our owners.
 
@@ -136,7 +142,7 @@ class Submission(Engine[Persist]):
         outbox, status = self.outbox, self.status
         if not len(outbox):
             return
-        if status.leader:
+        if status.leader and status.quorum_fresh:
             while (own := outbox.next_write(status.term)) is not None:
                 if not self._only_ours(own, status.term if self.leads else 0):
                     outbox.without_writes(own)
@@ -165,6 +171,8 @@ class Submission(Engine[Persist]):
             own.why = placed.reason.name
             return False
         self.outbox.proposed(own, placed.term, placed.index)
+        if any(isinstance(run.owner, Guest) for run in batch.runs):
+            self._awaited = placed.index
         return True
 
     def _propose_body(self, kind: EntryKind, count: int, body: bytes) -> Any:
@@ -179,12 +187,16 @@ class Submission(Engine[Persist]):
 
     def _forward(self, own: Own) -> bool:
         term = self.status.term
-        self._send_forward(term, self.outbox.forwarded(own, term), own)
-        return True
+        if self._send_forward(term, self.outbox.forwarded(own, term), own):
+            return True
+        self.outbox.unsent(own)  # so that it can still be refused for certain, or go to the next leader
+        own.why = UNREACHABLE
+        return False
 
-    def _send_forward(self, term: int, number: int, own: Own | None) -> None:
+    def _send_forward(self, term: int, number: int, own: Own | None) -> bool:
+        """False: it will certainly not arrive."""
         count, body = (own.batch.count, own.batch.body) if own is not None else (0, b"")
-        self.mail.send(self.status.leader, Forward(self.id, self.boot, term, number, count, body))
+        return self.mail.send(self.status.leader, Forward(self.id, self.boot, term, number, count, body))
 
     def _resend(self) -> None:
         if self.status.leader and not self.leads:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-from ...commands.cluster_view import Address, FollowerState, Member, Role
+from ...commands.cluster_view import Address, Comparison, FollowerState, Member, Role
 from ...commands.ports import Later
 from ...config_cluster import split_address
 from ...config_values import BadValue
@@ -24,13 +25,19 @@ from ...raft.types import Role as RaftRole
 from ...resp.reply import OK
 from ...state.nodes import NodeInfo
 from .changes import Changes, refusal_of
+from .counting import Counting
+from .digesting import Digesting
 from .driver import Driver, role_name
 from .replica import Replica
+from .rising import Rising
 
 log = get_log("raft")
 
+TRANSFER_S: Final = 10.0  # the core gives one up sooner; but it may step down meanwhile, and nobody may follow
+NOBODY_YET: Final = "ERR no other node has taken over in time; this node goes on leading"
+NOBODY_KNOWN: Final = "INDETERMINATE this node leads no more, and does not know of another one that does"
 STATES: Final[dict[State, FollowerState]] = {
-    State.PROBE: "probe", State.REPLICATE: "replicate", State.SNAPSHOT: "snapshot",
+    State.PROBE: "probe", State.REPLICATE: "replicate", State.SNAPSHOT: "snapshot", State.LOST: "lost",
 }  # fmt: skip
 
 
@@ -42,9 +49,11 @@ class View:
         self._driver, self._loop, self._client = driver, loop, client
         self.on_leader: list[Callable[[Member | None, Member | None], None]] = []
         self._known_leader: Member | None = None
-        self._waiting: list[tuple[int, int, Later]] = []  # sequence, nodes
+        self._counting = Counting(lambda: self._leading, loop.call_later)
         self._transfers: list[Later] = []
-        self._fresh_s: float | None = None  # when this node had applied all that a leader with a quorum had committed
+        self.rising = Rising(replica, driver.announced)
+        self.digesting = Digesting(replica, driver.network.send, loop.call_later)
+        self.digesting.alike = driver.all_alike
         self.changes = Changes(replica, driver.network.send, lambda seconds: self.transfer(None, seconds))
         self.admit: Callable[[Address], Later] = _unwired  # have the node at this raft address join
         self.enter: Callable[[list[Address]], Later] = _unwired  # this node, which is empty, joins others
@@ -96,7 +105,11 @@ class View:
     @property
     def members(self) -> tuple[Member, ...]:
         infos = sorted(self._replica.machine.world.nodes.members, key=lambda info: info.name)
-        return tuple(self._member(info) for info in infos)
+        return tuple(self._judged(self._member(info)) for info in infos)
+
+    def _judged(self, member: Member) -> Member:
+        differs = member.id in self._replica.machine.world.nodes.differing
+        return replace(member, state="differs") if differs and not member.down else member
 
     def _info(self, node: int) -> NodeInfo | None:
         return next((info for info in self._replica.machine.world.nodes.members if info.id == node), None)
@@ -109,8 +122,10 @@ class View:
             durable = replica.wal.durable
             state: FollowerState = "leader" if replica.leads else "unknown"
             lag = 0 if replica.leads else self._own_lag()
-            return Member(info.id, info.name, self._client, raft, info.voter, state, durable, lag, 0.0)
+            understands = replica.machine.world.understands
+            return Member(info.id, info.name, self._client, raft, info.voter, state, durable, lag, 0.0, understands)
         told = self._driver.infos.get(info.id)
+        understood = told.cluster_version if told is not None else None
         client = _address(told.client_addr) if told is not None else None
         stats = self._driver.network.status().get(info.id)
         silence = stats.silence_s(self._loop.time()) if stats is not None else -1.0
@@ -119,11 +134,12 @@ class View:
         if progress is None:
             state = "leader" if replica.status.leader == info.id else "unknown"
             match = told.persisted if told is not None else None
-            return Member(info.id, info.name, client, raft, info.voter, state, match, None, contact)
+            return Member(info.id, info.name, client, raft, info.voter, state, match, None, contact, understood)
         state = STATES[progress.state] if stats is not None and stats.connected else "unreachable"
         return Member(
-            info.id, info.name, client, raft, info.voter, state, progress.match, max(0, last - progress.match), contact
-        )
+            info.id, info.name, client, raft, info.voter, state, progress.match, max(0, last - progress.match), contact,
+            understood,
+        )  # fmt: skip
 
     def _own_lag(self) -> int | None:
         told = self._driver.infos.get(self._replica.status.leader)
@@ -151,10 +167,16 @@ class View:
 
     @property
     def staleness_s(self) -> float | None:
-        replica = self._replica
-        if replica.leads and self.quorum_fresh:
-            return 0.0
-        return self._loop.time() - self._fresh_s if self._fresh_s is not None else None
+        since = self._replica.freshness.since if self.digesting.stopped is None else None
+        return self._replica.clock.now() - since if since is not None else None
+
+    @property
+    def stopped(self) -> CommandError | None:
+        return self.digesting.stopped
+
+    @property
+    def comparison(self) -> Comparison | None:
+        return self.digesting.comparison if self._replica.leads else None
 
     @property
     def transferring(self) -> bool:
@@ -163,35 +185,21 @@ class View:
     def look(self) -> None:
         """With each tick: who waits for followers, and how old the state is."""
         replica = self._replica
-        if self.quorum_fresh and replica.applied >= replica.committed:
-            self._fresh_s = self._loop.time()
-        for entry in list(self._waiting):
-            sequence, nodes, later = entry
-            have = self.acknowledged(sequence)
-            if later.done or have >= nodes:
-                self._waiting.remove(entry)
-                later.resolve(have)
+        if replica.freshness.look(replica.clock.now(), replica.applied):
+            replica.on_work()
+        self._counting.look()
         self.changes.look()
+        self.rising.look()
+        self.digesting.look()
         self._tell_leader()
 
     # What may be waited for.
 
     def acknowledged(self, sequence: int) -> int:
-        leading = self._leading
-        if leading is None:
-            return 0
-        return sum(progress.match >= sequence for progress in leading.replication.peers.values())
+        return self._counting.acknowledged(sequence)
 
     def wait_acknowledged(self, sequence: int, nodes: int, timeout_s: float) -> Later:
-        later = Later(blocking=True)
-        have = self.acknowledged(sequence)
-        if have >= nodes:
-            later.resolve(have)
-            return later
-        self._waiting.append((sequence, nodes, later))
-        if timeout_s:
-            self._loop.call_later(timeout_s, lambda: later.resolve(self.acknowledged(sequence)))
-        return later
+        return self._counting.wait(sequence, nodes, timeout_s)
 
     # Leadership.
 
@@ -202,8 +210,7 @@ class View:
             later.resolve(self._refused(refused))
             return later
         self._transfers.append(later)
-        if timeout_s:
-            self._loop.call_later(timeout_s, self._give_up_transfer, later)
+        self._loop.call_later(timeout_s or TRANSFER_S, self._give_up_transfer, later)
         self._replica.on_work()
         return later
 
@@ -217,7 +224,7 @@ class View:
     def _give_up_transfer(self, later: Later) -> None:
         if later in self._transfers:
             self._replica.core.cancel_transfer()
-            self._end_transfers(CommandError("ERR no other node has taken over in time; this node goes on leading"))
+            self._end_transfers(CommandError(NOBODY_YET if self._replica.leads else NOBODY_KNOWN))
 
     def _transfer_failed(self, node: int) -> None:
         self._end_transfers(CommandError("ERR the other node has not taken over; this node goes on leading"))
@@ -233,6 +240,7 @@ class View:
             log.notice(f"this node is {role_name(now.role)}", term=now.term, leader=info.name if info else "-")
         if now.role is not RaftRole.LEADER:
             self.changes.deposed()
+            self._counting.look()
             if now.leader:
                 self._end_transfers(OK)
         self._tell_leader()
@@ -240,7 +248,7 @@ class View:
     def _tell_leader(self) -> None:
         leader = self.leader
         known = self._known_leader
-        if leader is not None and (known is None or known.id != leader.id or known.client != leader.client):
+        if _who(known) != _who(leader):
             self._known_leader = leader
             for told in self.on_leader:
                 told(known, leader)
@@ -266,6 +274,11 @@ class View:
         if refused.reason is Refusal.NOT_LEADER and (leader := self.leader) is not None and leader.client is not None:
             return CommandError(f"NOTLEADER ask {leader.name} at {leader.client.host}:{leader.client.port}")
         return refusal_of(refused)
+
+
+def _who(leader: Member | None) -> tuple[int, Address | None] | None:
+    """All of a leader that others are told."""
+    return (leader.id, leader.client) if leader is not None else None
 
 
 def _unwired(address: object) -> Later:

@@ -187,3 +187,27 @@ def test_what_another_version_asks_for_is_refused() -> None:
     changes = Changes(town.leader.replica, lambda to, message: told.append(message), lambda _: Later())  # type: ignore[arg-type]
     changes.hear(2, MembersRequest(7, 99, 3, False))
     assert told == [MembersReply(7, "ERR this node's version does not know such a change")]
+
+
+@pytest.mark.parametrize("submitted", [True, False])
+def test_who_waits_at_a_node_that_is_removed_is_told_at_once(submitted: bool) -> None:
+    """Nobody sends it what becomes of its writes; until commit-timeout is over would be long to know nothing."""
+    town = Town()
+    node, leader = town.followers[0], town.leader
+    replica = node.replica
+    assert replica is not None and leader.replica is not None
+    gone = CommandError("CLUSTERDOWN this node was removed")
+
+    def look() -> None:
+        if node.id in replica.machine.world.nodes.retired:
+            replica.part(gone)
+
+    replica.on_members = look
+    town.changes[leader.id].request(Change(REMOVE, node.id))
+    if submitted:
+        town.write(node, "w", "SET k v")
+    else:
+        town.world.run_until(town.world.now + 0.2)
+        town.read(node, "w")
+    assert town.until(1, replica.commit_timeout_s / 4) == [("w", "INDETERMINATE" if submitted else "CLUSTERDOWN")]
+    assert not len(replica.outbox)

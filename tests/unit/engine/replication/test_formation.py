@@ -10,12 +10,13 @@ from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import Fault, PowerCut, SimDisk
 from tests.unit.engine.lab import Lab
 from vaylix_resp.engine import boot
-from vaylix_resp.engine.replication.formation import begin, forget_others, new_core
+from vaylix_resp.engine.replication.formation import begin, forget_others, known_name, move, new_core
+from vaylix_resp.peers.messages import Founder
 from vaylix_resp.raft.ready import Config
-from vaylix_resp.raft.types import Role
+from vaylix_resp.raft.types import HardState, Role
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.machine import StateMachine
-from vaylix_resp.state.nodes import NodeInfo
+from vaylix_resp.state.nodes import NodeInfo, Nodes
 from vaylix_resp.storage.hard_state import Identity
 from vaylix_resp.storage.manifest import write_manifest
 from vaylix_resp.storage.recovery import Recovered
@@ -35,6 +36,16 @@ def opened(disk: SimDisk, keys: MemoryKeys | None = None) -> tuple[Store, StateM
 def formed(disk: SimDisk, members: list[NodeInfo] = TRIO) -> tuple[Store, StateMachine, Recovered]:
     store, machine, recovered = opened(disk)
     return store, machine, begin(store, machine, recovered, Identity(CLUSTER, 1, 0), members)
+
+
+@pytest.mark.parametrize(("node", "members", "founders", "name"), [
+    (2, TRIO, (), "n2"), (2, [], (Founder("a", 1, 7), Founder("b", 2, 8)), "b"), (9, TRIO, (Founder("a", 1, 7),), ""),
+    (1, TRIO, (Founder("a", 1, 7),), "n1"), (1, [], (), ""),
+])  # fmt: skip
+def test_the_name_of_a_node_is_known(node: int, members: list[NodeInfo], founders: tuple[Founder], name: str) -> None:
+    nodes = Nodes()
+    nodes.replace(CLUSTER, members, ())
+    assert known_name(node, nodes, founders) == name
 
 
 def test_founders_begin_with_the_same_batch() -> None:
@@ -134,3 +145,75 @@ def test_a_node_that_stood_alone_leads_at_once() -> None:
     store, machine, recovered = formed(lab.sim.kill(), TRIO[:1])
     core = new_core(store, machine, recovered, Config(1), Random(1))
     assert core.status.role is Role.LEADER and core.term > term
+
+
+# Another place.
+
+THERE = ("10.0.0.1", 17000)
+
+
+def alone(disk: SimDisk, keys: MemoryKeys) -> None:
+    """A group of one with data, a vote of its own and a node that it has removed."""
+    lab = Lab(disk, keys=keys, root="data")
+    lab.write("SET k v")
+    lab.store.abandon()
+    store, machine, recovered = opened(disk, keys)
+    begin(store, machine, recovered, Identity(CLUSTER, 1, 0), [NodeInfo(1, "n1", "127.0.0.1", 7001, voter=True)])
+    machine.world.nodes.retired = frozenset({5})
+    store.wal.save(HardState(3, 1, store.wal.last), [], store.wal.last)
+    store.wal.sync()
+    store.abandon()
+
+
+def test_a_group_of_one_that_is_found_elsewhere_says_so() -> None:
+    disk, keys = SimDisk(), MemoryKeys()
+    alone(disk, keys)
+    store, machine, recovered = opened(disk, keys)
+    machine.world.nodes.retired = frozenset({5})
+    before = store.wal.last
+    found = move(store, machine, recovered, 1, *THERE)
+    (info,) = machine.world.nodes.members
+    assert (info.host, info.port, info.name, info.voter) == (*THERE, "n1", True)
+    assert machine.world.nodes.retired == {5} and machine.world.nodes.cluster_id == CLUSTER
+    assert store.wal.last == machine.applied == before + 1
+    assert found.hard_state is not None and (found.hard_state.term, found.hard_state.vote) == (3, 1), "it has voted"
+    assert move(store, machine, found, 1, *THERE) is found and store.wal.last == before + 1, "that is where it is"
+    core = new_core(store, machine, found, Config(1), Random(1))
+    assert core.membership.voters == {1} and core.term == 4, "it leads at once"
+    store.abandon()
+    _, machine, _ = opened(disk.kill(), keys)
+    assert machine.world.nodes.members == (info,) and machine.world.nodes.retired == {5}
+
+
+@pytest.mark.parametrize(("members", "host"), [
+    (TRIO, "10.0.0.1"),  # the others would have to agree
+    (TRIO[1:2], "10.0.0.1"),  # that is somebody else
+    (TRIO[:1], ""),  # nobody knows where it is
+    (TRIO[:1], "h"),
+])  # fmt: skip
+def test_nobody_else_moves(members: list[NodeInfo], host: str) -> None:
+    store, machine, recovered = formed(SimDisk(), members)
+    before = store.wal.last
+    assert move(store, machine, recovered, 1, host, 7001) is recovered
+    assert store.wal.last == before and machine.world.nodes.members == tuple(members)
+
+
+def test_a_move_that_is_interrupted_is_made_at_the_next_start() -> None:
+    """Whatever call it was: what there was before is there, and one place."""
+    for call in range(1, 200):
+        disk, keys = SimDisk(), MemoryKeys()
+        alone(disk, keys)
+        disk = disk.kill()
+        store, machine, recovered = opened(disk, keys)
+        disk.faults[disk.calls + call] = Fault("crash")
+        try:
+            move(store, machine, recovered, 1, *THERE)
+        except PowerCut:
+            store, machine, recovered = opened(disk.crash(Random(call)), keys)
+            move(store, machine, recovered, 1, *THERE)
+            (info,) = machine.world.nodes.members
+            assert (info.host, info.port) == THERE and machine.world.views[0].string(b"k") == b"v"
+        else:
+            assert call > 2, "there is something to interrupt"
+            return
+    pytest.fail("it never came to its end")

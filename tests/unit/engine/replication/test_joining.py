@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,7 +13,17 @@ import pytest
 from tests.unit.engine.replication.test_changes import Town
 from vaylix_resp.commands.cluster_view import Address
 from vaylix_resp.engine.replication.admission import REMOVED, Admission
-from vaylix_resp.engine.replication.joining import AGAIN, LEADER, NO, Joined, Joiner, NotJoined, Visit
+from vaylix_resp.engine.replication.joining import (
+    AGAIN,
+    LEADER,
+    NO,
+    TOO_OLD,
+    Joined,
+    Joiner,
+    NotJoined,
+    Outdated,
+    Visit,
+)
 from vaylix_resp.errors import CommandError
 from vaylix_resp.peers.channel import Channel
 from vaylix_resp.peers.codec import Message
@@ -20,6 +32,7 @@ from vaylix_resp.peers.hello import NO_CLUSTER, Identity, Purpose
 from vaylix_resp.peers.messages import JoinInvite, JoinReply, JoinRequest, Member
 from vaylix_resp.raft.types import Change, ChangeKind
 from vaylix_resp.resp.reply import OK
+from vaylix_resp.state.nodes import NodeInfo
 
 CLUSTER = bytes(range(16))
 ASK = JoinRequest("n9", "", 7009, "", "1")
@@ -137,6 +150,18 @@ def test_a_patient_one_asks_again_after_a_refusal() -> None:
     assert played(story) == [ASK, ASK]
 
 
+def test_not_even_a_patient_one_asks_again_with_software_that_is_too_old() -> None:
+    async def story(visits: Visits, make: Callable[..., Joiner]) -> None:
+        joiner = make(patient=True)
+        joiner.add([Address("a", 1)])
+        task = asyncio.ensure_future(joiner.run())
+        joiner.on_guest(visits.connect("a:1").channel, JoinReply(TOO_OLD, "version 2 is in force", b"", ()))
+        with pytest.raises(Outdated, match="version 2 is in force"):
+            await task
+
+    played(story)
+
+
 def test_a_stranger_cannot_let_it_in() -> None:
     """Only who was visited is believed."""
 
@@ -211,6 +236,48 @@ def test_a_name_that_is_taken_and_an_id_that_is_spent() -> None:
     hall.world.run_until(hall.world.now + 2.0, lambda: later.done)
     reply = hall.asked(Guest(dialed=False, node=gone, name="n9"))
     assert (reply.code, reply.text) == (NO, REMOVED)
+
+
+PLACES = [  # of the members, of whoever asks; the word of the refusal
+    (["10.0.0.1", "10.0.0.2"], "10.0.0.9", None),
+    (["127.0.0.1", "127.0.0.1"], "127.0.0.1", None),  # all on one machine
+    (["::1"], "127.0.0.1", None),
+    (["n1.example.org"], "10.0.0.9", None),  # a name may mean anything
+    (["127.0.0.1"], "10.0.0.9", "n1 is known at 127.0.0.1:7001, .* and start it again"),
+    (["localhost"], "n9.example.org", "n1 is known at localhost:7001"),
+    (["10.0.0.1", "127.0.0.1"], "10.0.0.9", "n2 is known at 127.0.0.1:7002, .* remove it"),
+    (["10.0.0.1"], "127.0.0.1", "n9 is known at 127.0.0.1, .* and start it again"),
+]
+
+
+@pytest.mark.parametrize(("members", "host", "refusal"), PLACES)
+@pytest.mark.parametrize("said", [True, False])
+def test_who_would_not_find_each_other_are_not_joined(members: list[str], host: str, refusal: str, said: bool) -> None:
+    """A group of one that listens everywhere is known by the address of its own machine until it is told another."""
+    hall = Hall()
+    assert hall.leader.replica is not None
+    nodes = hall.leader.replica.machine.world.nodes
+    infos = [NodeInfo(node, f"n{node}", where, 7000 + node, voter=True) for node, where in enumerate(members, 1)]
+    nodes.replace(CLUSTER, infos, ())
+    admission = hall.admission()
+    guest = Guest(dialed=False, addr=f"{host}:5555")
+    assert re.search(refusal or "^$", admission._fault(guest.peer, host))
+    if said and refusal:
+        admission.on_guest(guest.channel, replace(ASK, host=host))
+        assert guest.sent[0].code == NO and re.search(refusal, guest.sent[0].text)
+        if "n9" not in refusal:  # and nobody goes to fetch it
+            assert re.search(refusal, str(admission.invite(Address(host, 7009)).reply))
+
+
+@pytest.mark.parametrize(("understands", "code"), [(1, TOO_OLD), (2, "")])
+def test_who_does_not_understand_what_is_in_force_stays_outside(understands: int, code: str) -> None:
+    hall = Hall()
+    assert hall.leader.replica is not None
+    hall.leader.replica.machine.world.cluster_version = 2
+    guest = Guest(dialed=False)
+    guest.peer = replace(guest.peer, understands=understands)
+    reply = hall.asked(guest)
+    assert reply.code == code and ("n9 understands versions up to 1" in reply.text) is bool(code)
 
 
 @pytest.mark.parametrize("reply", [IN, JoinReply(NO, "this node has data of its own", b"", ())])

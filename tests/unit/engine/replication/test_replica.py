@@ -110,6 +110,84 @@ def test_a_follower_that_is_cut_off(writes: bool) -> None:
     assert stage.until(3)[2][1] == "CLUSTERDOWN"
 
 
+def test_what_goes_to_the_others_leaves_before_our_own_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    leader, did = stage.leader, []
+    assert leader.replica is not None
+    persist = leader.replica.persist
+    monkeypatch.setattr(leader, "flush", lambda: did.append("sent"))
+    monkeypatch.setattr(leader.replica, "persist", lambda work: (did.append("written"), persist(work)))
+    stage.write(leader, "w", "SET k 1")
+    stage.until(1)
+    assert did[:2] == ["sent", "written"]
+
+
+def test_what_another_node_waits_for_is_announced_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    leader, follower = stage.leader, stage.followers[0]
+    assert leader.replica is not None
+    later: list[int] = []
+    leader.replica.on_commit = later.append  # would tell them by and by
+    stage.write(follower, "w", "SET k 1")
+    stage.until(1)
+    assert not later
+    stage.write(leader, "w", "SET k 2")
+    stage.until(2)
+    assert later == [leader.replica.committed], "nobody else waits for this"
+
+
+def test_what_did_not_leave_a_follower_is_not_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection to the leader is gone: nothing is forwarded; it goes to the next leader, or is refused."""
+    stage = Stage()
+    follower, other = stage.followers
+    monkeypatch.setattr(follower, "send", lambda to, message: False)
+    stage.write(follower, "kept", "INCR n")
+    stage.world.run_until(stage.world.now + 0.5)
+    assert not stage.told
+    monkeypatch.undo()
+    assert stage.until(1)[0] == ("kept", [1]), "as soon as there is a connection"
+    monkeypatch.setattr(follower, "send", lambda to, message: False)
+    stage.write(follower, "refused", "INCR n")
+    assert stage.until(2)[1][1] in ("BUSY", "NOREPLICAS"), "not INDETERMINATE"
+    monkeypatch.undo()
+    stage.world.run_until(stage.world.now + 5.0)
+    stage.write(other, "later", "INCR n")
+    assert stage.until(3)[2] == ("later", [2])
+
+
+def test_nothing_is_forwarded_to_a_leader_that_is_not_heard() -> None:
+    stage = Stage()
+    follower = stage.followers[0]
+    stage.cut_off(follower)
+    assert follower.replica is not None
+    replica = follower.replica
+    assert stage.world.run_until(30.0, lambda: not replica.status.quorum_fresh)
+    stage.write(follower, "w", "SET k 1")
+    assert stage.until(1)[0] == ("w", "NOREPLICAS"), "not INDETERMINATE"
+
+
+def test_a_dead_leader_is_missed_at_once_by_who_is_told() -> None:
+    """Without an election timeout; and what one node is told by mistake unseats nobody."""
+    stage = Stage()
+    leader, (one, other) = stage.leader, stage.followers
+    assert leader.replica and one.replica and other.replica
+    one.replica.leader_gone(leader.id)
+    stage.world.run_until(stage.world.now + 3.0)
+    assert stage.world.leaders == [leader] and one.replica.status.leader == leader.id
+    leader.crash()
+    began = stage.world.now
+    for node in (one, other):
+        assert node.replica
+        node.replica.leader_gone(leader.id)
+    assert stage.world.run_until(began + 0.4, lambda: any(self_opened(node) for node in (one, other)))
+
+
+def self_opened(node: SimNode) -> bool:
+    """It leads, and takes writes."""
+    leading = node.replica.core.leading if node.replica else None
+    return leading is not None and leading.opened
+
+
 def test_an_old_leader_answers_nothing() -> None:
     stage = Stage()
     old = stage.leader

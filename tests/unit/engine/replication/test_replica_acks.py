@@ -68,6 +68,20 @@ def test_while_one_is_away_nobody_knows_and_everything_goes_on(on: str) -> None:
     assert stage.until(5)[4] == ("w", [5]), "a majority is enough again"
 
 
+@pytest.mark.parametrize("on", ["leader", "follower"])
+def test_a_turn_at_the_end_of_patience_does_not_take_it_for_done(on: str) -> None:
+    """Between the end and the tick that notices it."""
+    stage = Strict()
+    away = stage.followers[1]
+    asked = stage.leader if on == "leader" else stage.followers[0]
+    away.crash()
+    assert asked.replica is not None
+    stage.write(asked, "w", "SET k 1")
+    for ms in range(4_900, 5_200):
+        stage.world.after(ms / 1000, asked.replica.on_work)
+    assert stage.until(1) == [("w", "INDETERMINATE")]
+
+
 def test_one_that_comes_back_lets_everybody_go_on() -> None:
     stage = Strict()
     away = stage.followers[1]

@@ -155,10 +155,37 @@ def test_it_arrives_and_takes_over(lost: tuple[type, int] | None, monkeypatch: p
     asyncio.run(run())
 
 
-def test_a_node_without_a_snapshot_says_so() -> None:
+@pytest.fixture
+def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long senders have rested; it takes no time here."""
+    slept: list[float] = []
+    usual = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await usual(0.0 if seconds == module.REST_S else seconds)
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    return slept
+
+
+def test_a_node_without_a_snapshot_says_so_and_rests(rests: list[float]) -> None:
     async def run() -> None:
         wire = Wire(member(SENDER, 50).store, member(RECEIVER, 0).store)
-        assert await streamed(wire) is None and wire.sent == []
+        assert await streamed(wire) is None and wire.sent == [] and rests == [module.REST_S]
+
+    asyncio.run(run())
+
+
+def test_a_node_that_cannot_take_it_is_not_sent_it_again_and_again(rests: list[float]) -> None:
+    """Its disk is full: each attempt would fill it anew, and the network as well."""
+
+    async def run() -> None:
+        old, new = member(SENDER, 4000), member(RECEIVER, 0)
+        snapshot(old)
+        new.sim.full = "all"
+        wire = Wire(old.store, new.store)
+        assert await streamed(wire) is None and rests == [module.REST_S]
 
     asyncio.run(run())
 
@@ -331,7 +358,7 @@ def test_what_the_log_has_overtaken_is_let_go() -> None:
     asyncio.run(run())
 
 
-def test_what_cannot_be_loaded_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_loaded_leaves_no_file(monkeypatch: pytest.MonkeyPatch, rests: list[float]) -> None:
     def load(machine: object, reader: SnapshotReader) -> None:
         reader.close()
         raise Corrupt("received", 0, "what this version knows")
