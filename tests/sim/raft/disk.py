@@ -10,37 +10,25 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from random import Random
 
+from tests.unit.raft.lab import View
 from vaylix_resp.raft.ready import Persist
 from vaylix_resp.raft.types import ENTRY_OVERHEAD_BYTES, NOTHING, Entry, EntryId, HardState, Membership, SnapshotMeta
 
 Saved = tuple[SnapshotMeta, dict[bytes, tuple[int, bytes]]]  # (meta, state)
 
 
-class SimDisk:
+class SimDisk(View):
     """What is durable. `batches` lie behind `start`; `committed` is the highest hint that any write has carried."""
 
     def __init__(self, founders: Membership) -> None:
+        super().__init__()
         self.hard_state = HardState()
-        self.start = NOTHING
-        self.batches: list[Entry] = []
         self.committed = 0
         self.snapshot: Saved = (SnapshotMeta("0", NOTHING, founders), {})
         self.writing: Persist | None = None
         self.reads_wait = False  # as a real disk: old batches are not there at once
 
     # --- the log as the core sees it --------------------------------------------------------------------------------
-
-    @property
-    def last(self) -> EntryId:
-        return self.batches[-1].id if self.batches else self.start
-
-    @property
-    def terms(self) -> Sequence[tuple[int, int]]:
-        runs: list[tuple[int, int]] = []
-        for entry in self.batches:
-            if not runs or runs[-1][1] != entry.term:
-                runs.append((entry.first, entry.term))
-        return runs
 
     def entries(self, after: int, max_bytes: int) -> Sequence[Entry] | None:
         return None if self.reads_wait else self.read(after, max_bytes)
