@@ -116,6 +116,17 @@ async def streamed(wire: Wire) -> SnapshotMeta | None:
         job.cancel()
 
 
+async def one_loaded() -> tuple[Any, Wire, SnapshotMeta, Any]:
+    """A member that has been sent a snapshot and has loaded it: it, its wire, what was sent, what is ready."""
+    old, new = member(SENDER, 50), member(RECEIVER, 0)
+    snapshot(old)
+    wire = Wire(old.store, new.store)
+    meta = await streamed(wire)
+    assert meta is not None
+    [loaded] = wire.receiver.ready.values()
+    return new, wire, meta, loaded
+
+
 def once(kind: type, number: int) -> Callable[[object], bool]:
     """Loses the message of this kind that comes as the number-th."""
     seen = [0]
@@ -326,11 +337,7 @@ def test_more_than_the_inbox_holds_is_dropped_and_asked_for_again(monkeypatch: p
 
 def test_what_has_come_in_vain_is_removed() -> None:
     async def run() -> None:
-        old, new = member(SENDER, 50), member(RECEIVER, 0)
-        snapshot(old)
-        wire = Wire(old.store, new.store)
-        assert await streamed(wire) is not None
-        [loaded] = wire.receiver.ready.values()
+        new, wire, _, loaded = await one_loaded()
         assert new.disk.exists(loaded.received.path)
         again = SnapshotOffer(7, "another", EntryId(99, 9), 0, 10, b"d" * 16)
         await wire.receiver._begin(SENDER, again)
@@ -343,12 +350,7 @@ def test_what_the_log_has_overtaken_is_let_go() -> None:
     """The leader that sent it has died, say: nobody will ask for it, and it is as large as the state itself."""
 
     async def run() -> None:
-        old, new = member(SENDER, 50), member(RECEIVER, 0)
-        snapshot(old)
-        wire = Wire(old.store, new.store)
-        meta = await streamed(wire)
-        assert meta is not None
-        [loaded] = wire.receiver.ready.values()
+        new, wire, meta, loaded = await one_loaded()
         wire.receiver.look(meta.last.index - 1)
         assert new.disk.exists(loaded.received.path) and wire.receiver.ready
         wire.receiver.look(meta.last.index)
@@ -379,12 +381,7 @@ def test_a_full_disk_at_the_install_is_no_end() -> None:
     """It is as if it had not come: it is sent again, and old files may go meanwhile."""
 
     async def run() -> None:
-        old, new = member(SENDER, 50), member(RECEIVER, 0)
-        snapshot(old)
-        wire = Wire(old.store, new.store)
-        meta = await streamed(wire)
-        assert meta is not None
-        [loaded] = wire.receiver.ready.values()
+        new, wire, meta, loaded = await one_loaded()
         new.sim.full = "all"
         before = new.store.wal.last
         with pytest.raises(NotHere):
