@@ -23,6 +23,7 @@ import uvloop
 from . import identity
 from .app_boot import Boot
 from .app_cluster import Cluster
+from .app_posture import raise_file_limit
 from .clock import Clock, SystemClock
 from .commands.ports import Later
 from .config import Settings
@@ -58,7 +59,6 @@ log = logs.get_log("server")
 
 REST_PERIOD_S: Final = 0.001  # between two looks at whether the log has come to rest
 AGAIN: Final = -1  # in the place of an exit code: the same command line from its beginning
-RESERVED_FILES: Final = 64  # descriptors that are not clients: log, snapshots, listeners
 
 
 def serve(settings: Settings) -> int:
@@ -68,7 +68,7 @@ def serve(settings: Settings) -> int:
     settings.subscribe("write-ack-mode", _warn_of_ack_mode)
     for warning in settings.warnings:
         log.warning(warning)
-    _raise_file_limit(settings)
+    raise_file_limit(settings)
     gc.disable()  # until recovery is through it would walk a growing state again and again; then see `App.run`
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -368,20 +368,3 @@ def _warn_of_ack_mode(mode: str) -> None:
 
 def _certificates_reloaded(shared: Shared, why: str, taken: bool, *, whose: str = "server") -> None:
     shared.audit.event("config", "ok" if taken else "error", certificates=why, whose=whose)
-
-
-def _raise_file_limit(settings: Settings) -> None:
-    """One descriptor per client and some more; lowers `maxclients` (and says so) where the system does not allow it."""
-    import resource
-
-    wanted = settings.maxclients + RESERVED_FILES + (settings.tls_handshakes_max if settings.tls_port else 0)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
-    except (ValueError, OSError):
-        allowed = min(hard, wanted)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        settings.set_many([("maxclients", str(max(1, allowed - RESERVED_FILES)))])
-        log.warning(f"the system allows {allowed} open files: maxclients is {settings.maxclients}; see `ulimit -n`")

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import os
-import resource
 import signal
 import socket
 
@@ -228,29 +227,7 @@ async def test_no_room_for_the_first_entry(start, monkeypatch):
 
 def test_serve_turns_a_halt_into_an_exit_code(settings, monkeypatch, capsys):
     monkeypatch.setattr(module.logs, "configure", lambda *arguments: None)
-    monkeypatch.setattr(module, "_raise_file_limit", lambda settings: None)
+    monkeypatch.setattr(module, "raise_file_limit", lambda settings: None)
     with socket.create_server(("127.0.0.1", settings.port)):
         assert serve(settings) == EX_CONFIG
     assert capsys.readouterr().err.startswith("vaylix: cannot listen on 127.0.0.1:")
-
-
-def test_the_number_of_open_files(settings, monkeypatch):
-    calls = []
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (100, 200))
-    monkeypatch.setattr(resource, "setrlimit", lambda which, wanted: calls.append(wanted))
-    settings.maxclients = 20
-    module._raise_file_limit(settings)
-    assert calls == [] and settings.maxclients == 20, "enough as it is"
-    settings.maxclients = 100
-    module._raise_file_limit(settings)
-    assert calls == [(164, 200)] and settings.maxclients == 100
-
-    def refuse(which, wanted):
-        calls.append(wanted)
-        if wanted[1] > 200:
-            raise ValueError("not allowed")
-
-    monkeypatch.setattr(resource, "setrlimit", refuse)
-    settings.maxclients = 1000
-    module._raise_file_limit(settings)
-    assert calls[-1] == (200, 200) and settings.maxclients == 200 - module.RESERVED_FILES

@@ -13,7 +13,8 @@ PACKAGE = "vaylix_resp"
 ROOT = Path(__file__).parents[2] / PACKAGE
 
 ROWS = {
-    7: {"cli", "app", "app_boot", "app_cluster", "app_ears", "app_joining", "tools", "__main__"},
+    7: {"cli", "app", "app_boot", "app_cluster", "app_ears", "app_joining", "app_posture",
+        "tools", "__main__"},
     6: {"server"},
     5: {"engine"},
     4: {"commands", "peers"},
@@ -33,6 +34,7 @@ PEERS = {
     ("cli", "app"),
     ("app", "app_boot"),
     ("app", "app_cluster"),
+    ("app", "app_posture"),
     ("app_boot", "app_cluster"),
     ("app_cluster", "app_joining"),
     ("app_cluster", "app_ears"),

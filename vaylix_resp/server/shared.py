@@ -9,7 +9,6 @@ import asyncio
 import os
 import random
 import secrets
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,6 +48,7 @@ from .session import Session
 from .switching import Switching
 from .table import Bound, CommandTable
 from .tracking import TrackingTable
+from .watchers import Watchers
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -113,7 +113,7 @@ class Shared:
         self.switching = Switching(self)
         self.tls: Any = None  # server.tls_door.Door, given by the listener when there is a tls-port
         self.buffering: set[Connection] = set()  # clients that do not read as fast as they ask
-        self._watchers: dict[tuple[int, bytes], set[Client]] = {}
+        self.watchers = Watchers(self.machine.world)
         self.machine.on_bug = self._apply_bug
         node.on_open = self.release_parked
         self.clients.on_resume.append(self.release_parked)
@@ -195,7 +195,7 @@ class Shared:
             world.events = None
         elif world.events is None:
             world.events = []
-        if not (self._watchers or self.tracking.active):
+        if not (self.watchers or self.tracking.active):
             world.touched = None
         elif world.touched is None:
             world.touched = []
@@ -217,8 +217,8 @@ class Shared:
         world = self.machine.world
         if world.touched:
             touched, world.touched = world.touched, []
-            if self._watchers:
-                self._mark_watchers(touched)
+            if self.watchers:
+                self.watchers.mark(touched)
             if self.tracking.active:
                 self.tracking.invalidate(touched, writer, block=block)
         if world.events:
@@ -227,39 +227,14 @@ class Shared:
                 self.pubsub.publish_event(kind, name, key, db)
 
     def watch(self, client: Client, db: int, key: bytes) -> None:
-        self._watchers.setdefault((db, key), set()).add(client)
+        self.watchers.add(client, db, key)
         if self.machine.world.touched is None:
             self.refresh()
 
     def unwatch(self, client: Client) -> None:
-        for place in client.watched:
-            watchers = self._watchers.get(place)
-            if watchers is not None:
-                watchers.discard(client)
-                if not watchers:
-                    del self._watchers[place]
+        self.watchers.drop(client)
         if client.watched:
             self.refresh()
-
-    def _mark_watchers(self, touched: Sequence[tuple[int, bytes | None]]) -> None:
-        views = self.machine.world.views
-        times = Counter(touched)
-        for place, count in times.items():
-            db, key = place
-            if key is not None and place in self._watchers:
-                # Of a key that was not visible when it was watched, having expired, only the remains have gone
-                # (if it is not that it was written and then flushed).
-                remains = count == 1 and (db, None) not in times and not views[db].exists(key)
-                for client in self._watchers[place]:
-                    client.dirty |= not (remains and client.watched[place] == 0)
-        # A whole database went or was exchanged: whoever watches a key in it that is another one now.
-        whole = {db for db, key in times if key is None}
-        if whole:
-            for place, clients in self._watchers.items():
-                if place[0] in whole:
-                    version = views[place[0]].version(place[1])
-                    for client in clients:
-                        client.dirty |= client.watched[place] != version
 
     def others_wrote(self) -> None:
         """Entries of others have been applied here."""

@@ -204,7 +204,7 @@ def test_what_is_over_is_freed_although_nobody_comes_back(stage):
     stage.wait(11)
     client.session.check_limits(stage.clock.now())
     session = client.session
-    assert session.multi.requests == [] and session.watched == {} and not stage.shared._watchers
+    assert session.multi.requests == [] and session.watched == {} and not stage.shared.watchers
     assert session.multi is not None, "what follows must not run outside of the transaction"
     client.session.check_limits(stage.clock.now() + 100)
     assert stage.shared.stats.limit_ended_transactions == 1

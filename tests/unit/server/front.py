@@ -316,7 +316,7 @@ class Stage:
         assert not session._flight and not session.barrier and session._depth == 0
         if client.wire.lost:
             assert client.session not in self.shared.parked
-            assert not any(client.session in group for group in self.shared._watchers.values())
+            assert client.session not in self.shared.watchers
         elif not client.wire.slow and not self.shared.clients.pause_kind(self.clock.now()) and not session.waiting:
             assert not session._backlog, "requests that nobody will execute"
             assert session._reading, "nobody reads from it any more"

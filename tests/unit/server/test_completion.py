@@ -79,7 +79,7 @@ def test_the_writes_of_a_client_that_vanished_stay(stage):
     stage.commit()
     assert other.heard() == ["[message c m]"]
     assert stage.connect().ask("GET a", "GET n", "PUBSUB NUMSUB c", "INFO clients")[:3] == ["1", "1", "[c :1]"]
-    assert not stage.shared.tracking.active and not stage.shared._watchers
+    assert not stage.shared.tracking.active and not stage.shared.watchers
     assert len(stage.shared.clients) == 2
 
 

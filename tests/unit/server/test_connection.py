@@ -266,7 +266,7 @@ def test_nothing_is_left_of_a_client_that_has_gone(stage):
     client.send("SET a 1", "SET a 1")
     client.vanish()
     stage.commit()
-    assert len(shared.clients) == 0 and not shared._watchers and not shared.parked and not shared.buffering
+    assert len(shared.clients) == 0 and not shared.watchers and not shared.parked and not shared.buffering
     assert not shared.tracking.active and not shared.monitors.active and not shared.pubsub.held
     assert not shared.pubsub.patterns.tests and not shared.observed
     assert stage.node.machine.world.touched is None
@@ -278,7 +278,7 @@ def test_loops_of_connecting_leave_nothing(stage):
         client = stage.connect("WATCH a", f"SUBSCRIBE c{number}")
         client.vanish()
     stage.peers.clear()
-    assert len(stage.shared.clients) == 0 and not stage.shared._watchers and not stage.shared.pubsub.held
+    assert len(stage.shared.clients) == 0 and not stage.shared.watchers and not stage.shared.pubsub.held
 
 
 # A client that reads slowly.

@@ -198,7 +198,7 @@ def test_the_remains_of_an_expired_key_may_be_removed(stage, remover):
 def test_watches_end(stage, forget):
     client, other = stage.connect("SET a 1"), stage.connect()
     client.ask("WATCH a b", *forget.split("|"))
-    assert not stage.shared._watchers and client.session.watched_bytes == 0
+    assert not stage.shared.watchers and client.session.watched_bytes == 0
     other.ask("SET a 2")
     assert client.ask("MULTI", "SET x 1", "EXEC")[-1] == "[+OK]"
 

@@ -194,4 +194,4 @@ def test_forget_twice(stage):
     client = stage.connect("WATCH a", "SUBSCRIBE c", "MONITOR")
     stage.shared.forget(client.session)
     stage.shared.forget(client.session)
-    assert not stage.shared._watchers and not stage.shared.monitors.active and not stage.shared.pubsub.held
+    assert not stage.shared.watchers and not stage.shared.monitors.active and not stage.shared.pubsub.held
