@@ -10,6 +10,7 @@ import json
 from hashlib import sha256
 from random import Random
 
+from tests.fuzz import mutation
 from tests.fuzz.runner import main
 from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
@@ -38,25 +39,12 @@ TOKENS = [
 
 
 def mutated(rng: Random, raw: bytes) -> bytes:
-    data = bytearray(raw)
-    for _ in range(rng.choice((1, 1, 2, 5))):
-        at = rng.randrange(len(data) + 1)
-        match rng.randrange(6):
-            case 0:
-                del data[at : at + rng.randrange(1, 40)]
-            case 1:
-                data[at:at] = rng.choice(TOKENS)
-            case 2:
-                data[at : at + 1] = rng.randbytes(1)
-            case 3:
-                data[at:at] = data[at : at + rng.randrange(1, 200)]
-            case 4:
-                lines = bytes(data).splitlines(keepends=True)
-                rng.shuffle(lines)
-                data = bytearray(b"".join(lines))
-            case _:
-                del data[at:]
-    return bytes(data)
+    """Sometimes with its lines in another order; a backup is a file of lines."""
+    if rng.random() < 0.2:
+        lines = raw.splitlines(keepends=True)
+        rng.shuffle(lines)
+        return b"".join(lines)
+    return mutation.mutated(rng, raw, TOKENS)
 
 
 def repaired(raw: bytes, *, sealed: bool) -> bytes:

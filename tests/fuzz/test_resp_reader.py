@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
+from tests.fuzz import mutation
 from tests.fuzz.runner import main
 from tests.unit.resp.test_reader import ERRORS, SMUGGLED, WHOLE
 from tests.unit.resp.twin import cut, pack, quick_read, slow_read
@@ -25,20 +26,7 @@ def mutated(rng: Random) -> bytes:
     if rng.random() < 0.3:  # a pipeline of requests of one shape, which is read in a way of its own
         values = [rng.choice((b"", b"\r\n", b"\r", b"$1", b"$1\r\na", b"x" * 9, b"y" * 10)) for _ in range(4)]
         data += b"".join(pack(b"SET", b"k", value) for value in values)
-    for _ in range(rng.choice((0, 1, 1, 2, 5))):
-        at = rng.randrange(len(data) + 1)
-        match rng.randrange(5):
-            case 0:
-                del data[at : at + rng.randrange(1, 4)]
-            case 1:
-                data[at:at] = rng.choice(TOKENS)
-            case 2:
-                data[at : at + 1] = rng.randbytes(1)
-            case 3:
-                data[at:at] = data[at : at + rng.randrange(1, 30)]
-            case _:
-                data[at : at + 2] = rng.choice(TOKENS)
-    return bytes(data)
+    return mutation.mutated(rng, bytes(data), TOKENS, (0, 1, 1, 2, 5))
 
 
 def check(rng: Random) -> None:

@@ -276,7 +276,7 @@ class SnapshotReader:
 
     def _check_end(self, offset: int, number: int, stored: bytes, all_digest: bytes) -> None:
         record = self._unpack(0, len(stored), offset, stored)
-        if not isinstance(record, list) or record[:2] != [number, all_digest]:
+        if not isinstance(record, list) or record[:2] != [number, all_digest] or len(record) != 3:
             raise self._corrupt(offset, f"an end record for {number} chunks and their digest")
         self.summary = record[2]
         end = offset + _CHUNK_HEAD_BYTES + len(stored)
@@ -287,7 +287,7 @@ class SnapshotReader:
         raw = self._raw(flags, raw_bytes, offset, stored)
         try:
             return msgpack.unpackb(raw, raw=False, strict_map_key=False)
-        except (ValueError, msgpack.UnpackException) as cause:
+        except (ValueError, TypeError, msgpack.UnpackException) as cause:  # TypeError: a map whose key is a list
             raise self._corrupt(offset, f"a chunk that can be unpacked ({cause})") from cause
 
     def _raw(self, flags: int, raw_bytes: int, offset: int, stored: bytes) -> bytes:

@@ -150,7 +150,7 @@ class SnapshotReceiver:
     def _finish(self, payload: bytes) -> Received:
         try:
             found = msgpack.unpackb(payload, raw=False, strict_map_key=False)
-        except (ValueError, msgpack.UnpackException) as cause:
+        except (ValueError, TypeError, msgpack.UnpackException) as cause:
             raise self._garbled(f"an end record ({cause})") from cause
         if not isinstance(found, list) or found[:2] != [self._number, self._digests.digest()] or len(found) != 3:
             raise self._garbled(f"an end record for {self._number} records and their digest")

@@ -188,7 +188,7 @@ def raw_chunk(number: int, kind: int = 1, flags: int = 0, payload: bytes = b"\x0
         raw_chunk(1), raw_chunk(0, flags=4), raw_chunk(0, flags=1, payload=b"not zlib"), raw_chunk(0, payload=b"\xc1"),
         raw_chunk(0, raw_bytes=5), raw_chunk(0, raw_bytes=1 << 31), raw_chunk(0, payload=b"\x91"),
         raw_chunk(0, kind=0), raw_chunk(0, kind=0, payload=msgpack.packb([1, b"", None])),
-        raw_chunk(0, kind=0, payload=msgpack.packb({})),
+        raw_chunk(0, kind=0, payload=msgpack.packb({})), raw_chunk(0, payload=b"\x81\x90\x01"),
     ],
 )  # fmt: skip
 def test_a_chunk_that_is_whole_but_makes_no_sense(chunk: bytes) -> None:
@@ -196,6 +196,18 @@ def test_a_chunk_that_is_whole_but_makes_no_sense(chunk: bytes) -> None:
     write(disk, [], keys=CLEAR)
     disk.put("d/s.tmp", disk.read_file("d/s.tmp")[: snapshot.HEADER_BYTES] + chunk)
     with pytest.raises(Corrupt):
+        list(SnapshotReader(disk, "d/s.tmp", STORE, CLEAR))
+
+
+def test_an_end_record_without_a_summary() -> None:
+    disk = SimDisk()
+    write(disk, [], keys=CLEAR)
+    raw = disk.read_file("d/s.tmp")
+    end = snapshot.HEADER_BYTES + snapshot._CHUNK.size + 16
+    number, digest, _ = msgpack.unpackb(raw[end:])
+    cut = raw_chunk(0, kind=snapshot.END, payload=msgpack.packb([number, digest]))
+    disk.put("d/s.tmp", raw[: snapshot.HEADER_BYTES] + cut)
+    with pytest.raises(Corrupt, match="an end record for 0 chunks"):
         list(SnapshotReader(disk, "d/s.tmp", STORE, CLEAR))
 
 

@@ -351,7 +351,7 @@ def _unpack(path: str, offset: int, flags: int, stored: bytes, raw_bytes: int) -
         raw = zlib.decompressobj().decompress(stored, raw_bytes) if flags & COMPRESSED else stored
         if len(raw) == raw_bytes:
             return msgpack.unpackb(raw, raw=False, strict_map_key=False)
-    except (zlib.error, ValueError, msgpack.UnpackException) as cause:
+    except (zlib.error, ValueError, TypeError, msgpack.UnpackException) as cause:
         raise Corrupt(path, offset, f"a chunk that can be unpacked ({cause})") from cause
     raise Corrupt(path, offset, f"a chunk of {raw_bytes} bytes")
 
