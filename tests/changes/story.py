@@ -13,6 +13,7 @@ from bench.processes import Program, us_program, wait_until
 from tests.changes.town import Town
 from tests.changes.writers import Writers, writing
 from tests.e2e.cluster import READY_SECONDS
+from vaylix_resp.state.versions import CURRENT
 
 Say = Callable[[str], None]
 HELD_BACK: tuple[str, ...] = ("--cluster-version-max", "1")
@@ -103,7 +104,7 @@ class Story:
             held = [self.town.version(one) for one in self.members]
             assert not self._held_back or set(held) == {1}, f"{order[number - 1 :]} have not been restarted: {held}"
             self._restart(name)
-        self.town.wait_version(2, *self.members)
+        self.town.wait_version(CURRENT, *self.members)
         self._held_back_no_more()
 
     def _restart(self, name: str) -> None:

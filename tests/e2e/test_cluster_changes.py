@@ -13,6 +13,7 @@ from tests.changes.story import HELD_BACK, Story
 from tests.changes.town import Town
 from tests.e2e.cluster import READY_SECONDS
 from vaylix_resp.errors import EX_CONFIG
+from vaylix_resp.state.versions import CURRENT
 
 
 def refused(town: Town, name: str) -> str:
@@ -33,7 +34,7 @@ def test_changes_under_load_and_then_no_way_back() -> None:
 
 
 def _the_older_software_is_refused(town: Town, members: list[str]) -> None:
-    reason = "cluster version 2 is in force"
+    reason = f"cluster version {CURRENT} is in force"
     name, asked, _ = members
     server = town.servers[name]
     assert server.stop() == 0
@@ -55,6 +56,6 @@ def test_a_server_alone_holds_its_version_back_as_long_as_it_is_told_to() -> Non
         server.start(READY_SECONDS)
         assert town.version("one") == 1
         town.client("one").config_set("cluster-version-max", 0)
-        town.wait_version(2, "one")
+        town.wait_version(CURRENT, "one")
         assert server.stop() == 0
         assert "raise or remove cluster-version-max" in refused(town, "one")

@@ -121,7 +121,7 @@ NO_EXPIRY: Final = -1
 
 def _end_of(view: ReadView, key: bytes) -> int:
     """When the key expires, or why there is no such time."""
-    if view.lookup(key) is None:
+    if view.lookup(key, uses=False) is None:
         return NO_KEY
     at_ms = view.expiry(key)
     return NO_EXPIRY if at_ms is None else at_ms

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ..errors import NO_SUCH_KEY, SYNTAX, CommandError, error
 from ..resp.reply import OK, Simple
+from ..state.usage import Frequency, Recency
 from ..state.values import VERSION_BYTES, Item
 from ..state.views import ReadView, WriteTx
 from .arguments import INT64_MAX, help_reply, integer, parse_int
@@ -34,7 +35,11 @@ _NO_FREQ: Final = error(
     "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
     "between policies at runtime LRU and LFU data will take some time to adjust."
 )
-_NO_IDLETIME: Final = error("Idle time is not tracked: this server keeps no time of the last access per key.")
+_NO_IDLETIME_LFU: Final = error(
+    "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching "
+    "between policies at runtime LRU and LFU data will take some time to adjust."
+)
+_NO_IDLETIME: Final = error("An LRU maxmemory policy is not selected, idle time not tracked.")
 
 
 @command(
@@ -67,7 +72,7 @@ def unlink(tx: WriteTx, argv: Argv) -> Any:
 )  # fmt: skip
 def exists(view: ReadView, argv: Argv) -> Any:
     """Return how many of the keys exist; a key named twice counts twice."""
-    return sum(view.lookup(key) is not None for key in argv[1:])
+    return sum(view.lookup(key, uses=False) is not None for key in argv[1:])
 
 
 @command(
@@ -75,14 +80,14 @@ def exists(view: ReadView, argv: Argv) -> Any:
     tips=_SUM, complexity="O(N) where N is the number of keys that will be touched.", syntax="key [key ...]",
 )  # fmt: skip
 def touch(view: ReadView, argv: Argv) -> Any:
-    """Return how many of the keys exist, as if they had been read."""
-    return exists(view, argv)
+    """Return how many of the keys exist, and count that as a use of each."""
+    return sum(view.lookup(key) is not None for key in argv[1:])
 
 
 @command("TYPE", arity=2, kind=Kind.READ, flags="readonly fast", group="generic", keys=_READ, syntax="key")
 def type_(view: ReadView, argv: Argv) -> Any:
     """Return the type of the value at a key, `none` if there is none."""
-    return NONE if view.lookup(argv[1]) is None else STRING
+    return NONE if view.lookup(argv[1], uses=False) is None else STRING
 
 
 @command(
@@ -222,8 +227,11 @@ def object_encoding(view: ReadView, argv: Argv) -> Any:
     tips=_NONDETERMINISTIC, syntax="key",
 )  # fmt: skip
 def object_freq(view: ReadView, argv: Argv) -> Any:
-    """Return how often a key is used; an error, as in Redis without an LFU policy."""
-    return None if view.item(argv[2]) is None else _NO_FREQ
+    """Return how often a key is used, as a logarithmic counter; an error without an LFU policy."""
+    usage, key = view.world.usage, argv[2]
+    if view.item(key) is None:
+        return None
+    return usage.rank(view.db.uses, key) if isinstance(usage, Frequency) else _NO_FREQ
 
 
 @command(
@@ -231,8 +239,13 @@ def object_freq(view: ReadView, argv: Argv) -> Any:
     tips=_NONDETERMINISTIC, syntax="key",
 )  # fmt: skip
 def object_idletime(view: ReadView, argv: Argv) -> Any:
-    """Return the seconds since the last use; an error, as it is not tracked and a made-up 0 would mislead."""
-    return None if view.item(argv[2]) is None else _NO_IDLETIME
+    """Return the seconds since the last use; an error without an LRU policy: a made-up 0 would mislead."""
+    usage, key = view.world.usage, argv[2]
+    if view.item(key) is None:
+        return None
+    if isinstance(usage, Recency):
+        return usage.idle_s(view.db.uses, key)
+    return _NO_IDLETIME if usage is None else _NO_IDLETIME_LFU
 
 
 @command(

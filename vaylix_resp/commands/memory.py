@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..errors import SYNTAX, CommandError
 from ..resp.reply import OK, Reply, Verbatim
+from ..state.candidates import NOEVICTION
 from ..state.footprint import index_bytes, key_bytes
 from ..state.views import ReadView
 from .arguments import help_reply, integer, matches
@@ -21,6 +22,7 @@ container("MEMORY", group="server", since="4.0.0", summary="What keys and the se
 _REPORT_TIPS: Final = ("nondeterministic_output", "request_policy:all_shards", "response_policy:special")
 SMALL_BYTES: Final = 16 << 20  # below this much data the doctor has nothing to say
 PEAK_RATIO: Final = 1.5
+NEAR_SHARE: Final = 0.9  # of maxmemory
 KEY_BYTES_HIGH: Final = 64 << 10
 
 
@@ -101,6 +103,11 @@ def memory_stats(client: Client, argv: Argv) -> Reply:
     return figures(client.server)
 
 
+def _at_the_limit(server: Server) -> str:
+    policy = server.settings.maxmemory_policy
+    return "writes are refused" if policy == NOEVICTION else f"keys are deleted ({policy})"
+
+
 @command("MEMORY|DOCTOR", arity=2, kind=Kind.SESSION, flags="", group="server", since="4.0.0", tips=_REPORT_TIPS)
 def memory_doctor(client: Client, argv: Argv) -> Reply:
     """A report for people on how memory is used."""
@@ -115,6 +122,11 @@ def memory_doctor(client: Client, argv: Argv) -> Reply:
         )
     if found["clients.normal"] * 4 > found["total.allocated"]:
         lines.append(f"- clients: their buffers hold {found['clients.normal']} bytes; see CLIENT LIST (qbuf, omem).")
+    limit, counted = client.server.settings.maxmemory, client.server.memory.used
+    if limit and counted > limit * NEAR_SHARE:
+        lines.append(
+            f"- maxmemory: the keys take {counted} of {limit} bytes; at the limit {_at_the_limit(client.server)}."
+        )
     if found["keys.bytes-per-key"] > KEY_BYTES_HIGH:
         lines.append(f"- values: {found['keys.bytes-per-key']} bytes a key on average; redis-cli --memkeys names them.")
     report = ["Worth a look:", "", *lines] if lines else ["Nothing unusual."]

@@ -5,6 +5,7 @@ An entry is `[name, argument...]`. A request in database 0 stands in the log as 
     @in db request...                                a request in another database
     @exec n (db key version)*n (db words request)*   a transaction with what it watched
     @expire db key*                                  keys whose time has come by the entry's time
+    @evict db (key version)*                         keys that make room, each if it is still at this version
     @noop format databases                           first entry of a term
     @stage id db (key value expiry flags)*           keys put aside; expiry in ms since the epoch, empty for none
     @publish id merge|replace                        makes them live; replies with their number
@@ -31,6 +32,7 @@ from .spec import Argv
 IN: Final = b"@in"
 EXEC: Final = b"@exec"
 EXPIRE: Final = b"@expire"
+EVICT: Final = b"@evict"
 NOOP: Final = b"@noop"
 STAGE: Final = b"@stage"
 PUBLISH: Final = b"@publish"
@@ -66,6 +68,14 @@ def transaction(
 
 def expiry(db: int, keys: Iterable[bytes]) -> tuple[bytes, ...]:
     return (EXPIRE, b"%d" % db, *keys)
+
+
+def eviction(db: int, keys: Iterable[tuple[bytes, int]]) -> tuple[bytes, ...]:
+    """`keys` with the versions at which they were chosen."""
+    entry = [EVICT, b"%d" % db]
+    for key, version in keys:
+        entry += (key, b"%d" % version)
+    return tuple(entry)
 
 
 def stage(name: bytes, db: int, rows: Iterable[staging.Row]) -> tuple[bytes, ...]:
@@ -127,6 +137,14 @@ def _expire(tx: WriteTx, argv: Argv) -> Any:
     return OK
 
 
+def _evict(tx: WriteTx, argv: Argv) -> Any:
+    """Remove the keys, but for those that were written since they were chosen: they are in use."""
+    db, words = tx.other(int(argv[1])), iter(argv[2:])
+    for key, version in zip(words, words, strict=True):
+        db.evict(key, int(version))
+    return OK
+
+
 def _noop(tx: WriteTx, argv: Argv) -> Any:
     return OK
 
@@ -157,5 +175,6 @@ def _unstage(tx: WriteTx, argv: Argv) -> Any:
 
 
 OPERATIONS: Final = {
-    IN: _in, EXEC: _exec, EXPIRE: _expire, NOOP: _noop, STAGE: _stage, PUBLISH: _publish, UNSTAGE: _unstage
+    IN: _in, EXEC: _exec, EXPIRE: _expire, EVICT: _evict, NOOP: _noop, STAGE: _stage, PUBLISH: _publish,
+    UNSTAGE: _unstage,
 }  # fmt: skip

@@ -1,8 +1,10 @@
-"""What a key costs in memory, as the interpreter and its allocator lay it out.
+"""What a key costs in memory, as the interpreter and its allocator lay it out, and what all keys cost together.
 
-Promise: within a few per cent of what the process really gains per key (measured: 20 thousand to a million keys, with
-and without expiry); no answer takes longer with more keys. Knows the insides of `keyspace.Database`, by design.
-Units: bytes.
+Promise: `key_bytes` is within a few per cent of what the process really gains per key (measured: 20 thousand to a
+million keys, with and without expiry); no answer takes longer with more keys. `data_bytes` depends on nothing but the
+keys that are there, so it falls at once when they go, and nodes that hold the same have the same; the interpreter
+gives memory back later, and its tables take between two thirds and four thirds of the share that stands for them here.
+Knows the insides of `keyspace.Database`, by design. Units: bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from sys import getsizeof
 from typing import Final
 
 from .keyspace import Database
+from .machine import World
 from .scan_order import SCAN_BUCKETS
 
 _SMALL_MAX: Final = 512  # up to here pymalloc, above it the C library's malloc
@@ -21,6 +24,11 @@ _MALLOC_HEAD: Final = 8
 _POINTER: Final = 8
 _INTEGER: Final = 32  # an int above 2^30, such as an expiry
 _ENTRY: Final = 100  # of a dictionary whose load is unknown, and the number that is its key
+_TABLE_SHARE: Final = 45  # of an entry of a large dictionary: 30 when it is full, 60 after it has grown
+_OBJECTS: Final = 2 * (getsizeof(b"") + _ALIGN // 2)  # what name and item take besides their bytes, rounded up
+_KEY: Final = _OBJECTS + _TABLE_SHARE
+_EXPIRY: Final = _INTEGER + _TABLE_SHARE + 75  # the last of it in the wheel, where few keys share a second
+_FLAGS: Final = _INTEGER + _TABLE_SHARE
 _TABLE_MIN: Final = 5  # entries that the smallest dictionary holds: its first key does not pay for all of it
 
 
@@ -43,6 +51,32 @@ def key_bytes(db: Database, key: bytes) -> int:
     if key in db.flags:
         total += _INTEGER + _share(db.flags)
     return total
+
+
+def data_bytes(world: World) -> int:
+    """All keys, staged ones among them, and what is kept beside them. The databases must be weighed."""
+    total = 0
+    for db in world.databases:
+        if db.items:
+            total += _database_bytes(db)
+    for staging in world.staged.values():
+        total += sum(map(_database_bytes, staging.databases.values()))
+    return total
+
+
+def _database_bytes(db: Database) -> int:
+    assert db.held is not None, "it is weighed"
+    keys = len(db.items)
+    return (
+        db.held + keys * _KEY + int(keys * _scan_share(db)) + len(db.expires) * _EXPIRY + len(db.flags) * _FLAGS
+        + len(db.uses) * _TABLE_SHARE
+    )  # fmt: skip
+
+
+def freed_bytes(db: Database, key: bytes) -> int:
+    """By how much `data_bytes` falls at least when a key that is there goes."""
+    total = len(key) + len(db.items[key]) + _KEY
+    return total + _EXPIRY if key in db.expires else total
 
 
 def index_bytes(db: Database) -> tuple[int, int]:

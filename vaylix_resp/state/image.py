@@ -150,6 +150,8 @@ def load(machine: StateMachine, kind: int, obj: list[Any]) -> None:
         db.order.add(keys)
     elif kind == STAGED:
         db.items.update(zip(keys, values, strict=True))
+        assert db.held is not None
+        db.held += sum(map(len, keys)) + sum(map(len, values))
         staging.index(db, keys)
     elif kind in (EXPIRES, STAGED_EXPIRES):
         for key, at_ms in zip(keys, values, strict=True):

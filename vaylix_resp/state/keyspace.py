@@ -1,13 +1,13 @@
 """One database: its keys, when they expire, and an order to scan them in.
 
-Promise: no operation's time grows with the number of keys, except that of `keys`, which visits them all, and that of
-`absorb`, which moves them at the speed of a dictionary's own `update`.
+Promise: no operation's time grows with the number of keys, except that of `keys` and `weigh`, which visit them all, and
+that of `absorb`, which moves them at the speed of a dictionary's own `update`.
 Not here: who may see an expired key (`views`), what a change means for versions (`views`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -23,13 +23,15 @@ EXPIRIES_AT_ONCE_MAX: Final = 2000  # expiries that `absorb` takes off one by on
 class Database:
     """A dictionary of items with the indexes that keep every operation short."""
 
-    __slots__ = ("expires", "expires_sum", "flags", "floor", "heads", "items", "order", "wheel")
+    __slots__ = ("expires", "expires_sum", "flags", "floor", "heads", "held", "items", "order", "uses", "wheel")
 
     def __init__(self) -> None:
         self.items: dict[bytes, Item] = {}
         self.expires: dict[bytes, int] = {}  # key -> ms since the epoch
         self.flags: dict[bytes, int] = {}  # key -> the EX* family's FLAGS, where not 0
         self.expires_sum = 0  # of all values of `expires`: INFO's avg_ttl without a walk
+        self.held: int | None = 0  # bytes of all names and items; None: nobody wants to know (`weigh`)
+        self.uses: dict[bytes, int] = {}  # when or how often keys were used here, for whom `usage` counts; no state
         # An item's first eight bytes are its version, unless that was given to very many keys at once:
         self.floor = 0  # no key's version is below it; raised by SWAPDB, which cannot visit every key
         self.heads: dict[int, int] = {}  # what stands there instead of a version -> the version; then `floor` is not 0
@@ -47,6 +49,32 @@ class Database:
         head = int.from_bytes(item[:VERSION_BYTES], "big")
         return max(self.heads.get(head, head), self.floor) if self.floor else head
 
+    def weigh(self, *, wanted: bool) -> None:
+        """Have `held` counted from now on, or no longer: a visit to every key, some 60 ms for a million."""
+        self.held = self.bytes_of(self.items) if wanted else None
+
+    def bytes_of(self, keys: Collection[bytes]) -> int:
+        """Of the names and items of these keys, as far as they are there."""
+        if keys is self.items:
+            return sum(map(len, keys)) + sum(map(len, self.items.values()))
+        found = [(key, item) for key in keys if (item := self.items.get(key)) is not None]
+        return sum([len(key) + len(item) for key, item in found])
+
+    def store(self, entries: Iterable[Sequence[bytes]], sequence: int) -> list[bytes]:
+        """Put (name, key, value) with versions from `sequence` on, and count what they hold; the keys that are new."""
+        items, held, created = self.items, self.held or 0, []
+        for _, key, value in entries:
+            old = items.get(key)
+            if old is None:
+                created.append(key)
+                held += len(key) + VERSION_BYTES + len(value)
+            else:
+                held += VERSION_BYTES + len(value) - len(old)
+            items[key] = sequence.to_bytes(VERSION_BYTES, "big") + value
+            sequence += 1
+        self.held = held
+        return created
+
     def index(self, keys: Iterable[bytes]) -> None:
         """Take keys that `items` has just gained into the scan order."""
         self.order.add(keys)
@@ -59,6 +87,10 @@ class Database:
             self.set_expiry(key, None)
         if self.flags:
             self.flags.pop(key, None)
+        if self.uses:
+            self.uses.pop(key, None)
+        if self.held is not None:
+            self.held -= len(key) + len(item)
         return item
 
     def set_expiry(self, key: bytes, at_ms: int | None) -> None:
@@ -106,6 +138,8 @@ class Database:
         old = Database()
         old.order = type(self.order)()
         old.swap(self)
+        if old.held is None:
+            self.held = None
         return old
 
     def empty(self) -> None:
@@ -123,6 +157,10 @@ class Database:
         100,000 keys take some 10 ms, be those here few or a million: the smaller dictionary goes into the larger, and
         the indexes are joined later (`settle`).
         """
+        if self.held is not None:
+            assert other.held is not None, "what is staged is weighed"
+            few, many = sorted((self.items, other.items), key=len)
+            self.held += other.held - self.bytes_of([key for key in few if key in many])
         self._absorb_expiries(other)
         if self.flags:
             for key in self.flags.keys() & other.items.keys():
@@ -176,9 +214,9 @@ class Database:
         """
         indexes_gone = self.wheel.release(limit)
         indexes_gone &= self.order.release(limit)
-        for table in (self.expires, self.flags):
+        for table in (self.expires, self.flags, self.uses):
             _pop_items(table, limit)
-        if not (self.expires or self.flags) and indexes_gone:
+        if not (self.expires or self.flags or self.uses) and indexes_gone:
             _pop_items(self.items, limit)
         return indexes_gone and not self.items
 

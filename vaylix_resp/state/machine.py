@@ -19,6 +19,7 @@ from .maintenance import Maintenance
 from .nodes import Nodes
 from .scan_order import Rng, ScanOrder, Unindexed
 from .staging import Staging
+from .usage import Usage
 from .values import VERSION_BYTES
 from .views import ReadView, WriteTx
 
@@ -42,6 +43,7 @@ class World:
         "databases",
         "deleted_version",
         "events",
+        "evicted",
         "expired",
         "handlers",
         "hits",
@@ -61,8 +63,10 @@ class World:
         "trash",
         "understands",
         "unsettled",
+        "usage",
         "version",
         "views",
+        "weighed",
     )
 
     def __init__(self, databases: int, handlers: Mapping[bytes, Handler], rng: Rng, accounts: Accounts) -> None:
@@ -73,7 +77,8 @@ class World:
         self.cluster_version = versions.FIRST  # in force; see `versions`
         self.understands = versions.CURRENT  # the highest that may come into force here
         self.handlers = handlers  # by operation name; for operations that contain others
-        self.databases = [Database() for _ in range(databases)]
+        self.databases = [_unweighed() for _ in range(databases)]
+        self.weighed = False  # the databases count the bytes that they hold
         self.sequence = 0  # of the entry being applied
         self.version = bytes(VERSION_BYTES)  # the same as an item's head
         self.now_ms = 0
@@ -84,7 +89,8 @@ class World:
         self.transactions = [WriteTx(self, n) for n in range(databases)]
         self.staged: dict[bytes, Staging] = {}  # by the name of the publication that will make it live
         self.rng = rng  # for reads only: what an entry does is decided by its seed
-        self.hits = self.misses = self.expired = 0
+        self.hits = self.misses = self.expired = self.evicted = 0
+        self.usage: Usage | None = None  # when keys are used, while something is chosen by it
         self.events: list[Event] | None = None  # keyspace events, while anyone has asked for them
         self.touched: list[Touched] | None = None  # changed keys, while anyone watches or tracks keys
         self.trash: list[Database] = []  # what is no longer live and whose memory is still to be given back
@@ -97,6 +103,20 @@ class World:
         self.trash.append(database)
         if len(self.trash) > TRASH_MAX:
             del self.trash[0]
+
+    def unnoticed(self, read: Callable[[ReadView, Argv], Any], view: ReadView, argv: Argv) -> Any:
+        """What the read returns; it counts as no use of its keys (CLIENT NO-TOUCH)."""
+        usage, self.usage = self.usage, None
+        try:
+            return read(view, argv)
+        finally:
+            self.usage = usage
+
+    def weigh(self, *, wanted: bool) -> None:
+        """Have the databases count the bytes that they hold, or no longer."""
+        self.weighed = wanted
+        for db in self.databases:
+            db.weigh(wanted=wanted)
 
     def failed(self, name: bytes, bug: Exception) -> CommandError:
         """What a handler's bug is answered with. It is deterministic, so every replica answers the same."""
@@ -208,7 +228,7 @@ class StateMachine:
         for of_each in (world.databases, world.views, world.transactions):
             del of_each[databases:]
         for number in range(len(world.databases), databases):
-            world.databases.append(Database())
+            world.databases.append(Database() if world.weighed else _unweighed())
             world.views.append(ReadView(world, number))
             world.transactions.append(WriteTx(world, number))
 
@@ -224,11 +244,19 @@ class StateMachine:
             else:
                 world.views.append(ReadView(world, number))
                 world.transactions.append(WriteTx(world, number))
+        if world.weighed:
+            world.weigh(wanted=True)
 
     def seek(self, sequence: int, timestamp_ms: int) -> None:
         """Continue behind a snapshot: the state of entry `sequence` has been loaded."""
         self.applied = sequence
         self.time_ms = self.world.now_ms = timestamp_ms
+
+
+def _unweighed() -> Database:
+    db = Database()
+    db.weigh(wanted=False)
+    return db
 
 
 def _unmarked(number: int) -> None:

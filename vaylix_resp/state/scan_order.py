@@ -173,6 +173,22 @@ class ScanOrder:
                 if place < len(bucket):
                     return bucket[place]
 
+    def some(self, rng: Rng, count: int) -> list[bytes]:
+        """At most `count` keys that stand together at a random place, at least one if there is any in a bucket."""
+        if self._waiting and rng.randrange(2):
+            at = rng.randrange(len(self._waiting))
+            return [key for key in self._waiting[at : at + count] if self._waits(key)]
+        found: list[bytes] = []
+        start = rng.randrange(SCAN_BUCKETS)
+        for begin, end in ((start, SCAN_BUCKETS), (0, start)):
+            at = self._occupied.find(1, begin, end)
+            while at >= 0 and len(found) < count:
+                found += self._joined(at) or ()
+                at = self._occupied.find(1, at + 1, end)
+        spare = len(found) - count
+        skipped = rng.randrange(spare + 1) if spare > 0 else 0
+        return found[skipped : skipped + count]
+
     def _waits(self, key: bytes) -> bool:
         """Whether a key of the list is one still, and is not in its bucket: it may have been published meanwhile."""
         slot = hash(key) & (SCAN_BUCKETS - 1)
@@ -215,3 +231,6 @@ class Unindexed(ScanOrder):
 
     def random_key(self, rng: Rng, count: int) -> bytes | None:
         return None
+
+    def some(self, rng: Rng, count: int) -> list[bytes]:
+        return []

@@ -40,11 +40,16 @@ class Staging:
         db = self.databases.get(number) or Database()
         items, head = db.items, self.head.to_bytes(VERSION_BYTES, "big")
         created: list[bytes] = []
+        held = 0
         for key, value, at_ms, flags in rows:
-            count = len(items)
-            items[key] = head + value
-            if len(items) != count:
+            old = items.get(key)
+            if old is None:
                 created.append(key)
+                held += len(key)
+            else:
+                held -= len(old)
+            items[key] = head + value
+            held += VERSION_BYTES + len(value)
             if at_ms is not None or db.expires:
                 db.set_expiry(key, at_ms)
             if flags:
@@ -53,6 +58,8 @@ class Staging:
                 db.flags.pop(key, None)
         if not items:
             return
+        assert db.held is not None
+        db.held += held
         self.databases[number] = db
         self.index(db, created)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .machine import World
 
 FIRST: Final = 1  # of every state that names none
-CURRENT: Final = 2  # the highest that this software understands
+CURRENT: Final = 3  # the highest that this software understands
 
 # By the name of an operation, or in capitals of a request that is one: the version from which on it may be in the log.
 # A name that is not here has been understood from the first version on; a kind of batch is named by its only operation.
@@ -28,6 +28,7 @@ CURRENT: Final = 2  # the highest that this software understands
 # front of everything that needs that one.
 REQUIRED: Final[Mapping[bytes, int]] = {
     b"@digest": 2,
+    b"@evict": 3,
 }
 
 

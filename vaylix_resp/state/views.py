@@ -52,11 +52,16 @@ class ReadView:
             self.db.items[key] = current
         return current
 
-    def lookup(self, key: bytes) -> Item | None:
-        """As `item`, counted as a keyspace hit or miss: what a command that reads a key calls."""
+    def lookup(self, key: bytes, *, uses: bool = True) -> Item | None:
+        """As `item`, counted as a keyspace hit or miss: what a command that reads a key calls.
+
+        `uses`: unless it only asks about the key, such as for its type, that keeps the key from being evicted.
+        """
         item, world = self.item(key), self.world
         if item is not None:
             world.hits += 1
+            if uses and world.usage is not None:
+                world.usage.note(self.db.uses, (key,))
             return item
         world.misses += 1
         self.event("m", "keymiss", key)
@@ -71,6 +76,8 @@ class ReadView:
             self.event("m", "keymiss", key)
             return None
         world.hits += 1
+        if world.usage is not None:
+            world.usage.note(db.uses, (key,))
         return item[VERSION_BYTES:]
 
     def strings(self, keys: Sequence[bytes]) -> list[bytes] | None:
@@ -81,7 +88,10 @@ class ReadView:
         items = [*map(db.items.get, keys)]
         if None in items or sum(map(len, items)) > ROW_BYTES_MAX:  # type: ignore[arg-type]
             return None
-        self.world.hits += len(items)
+        world = self.world
+        world.hits += len(items)
+        if world.usage is not None:
+            world.usage.note(db.uses, keys)
         return [item[VERSION_BYTES:] for item in items]  # type: ignore[index]
 
     def exists(self, key: bytes) -> bool:
@@ -187,6 +197,8 @@ class WriteTx(ReadView):
             version = world.version
         else:
             version = self._next_version(items.get(key))
+        if db.held is not None or world.usage is not None:
+            self._account(key, value)
         count = len(items)
         items[key] = version + value
         if len(items) != count:
@@ -210,33 +222,50 @@ class WriteTx(ReadView):
         items = db.items
         count = len(items)
         created = []
-        for _, key, value in entries:
-            items[key] = sequence.to_bytes(VERSION_BYTES, "big") + value
-            sequence += 1
-            if len(items) != count:
-                count += 1
-                created.append(key)
+        if db.held is not None:
+            created = db.store(entries, sequence)
+            sequence += len(entries)
+        else:
+            for _, key, value in entries:
+                items[key] = sequence.to_bytes(VERSION_BYTES, "big") + value
+                sequence += 1
+                if len(items) != count:
+                    count += 1
+                    created.append(key)
         if created:
             db.order.add(created)
+        if world.usage is not None:
+            world.usage.note(db.uses, [entry[1] for entry in entries])
         world.sequence = world.top_version = sequence - 1
         world.version = world.sequence.to_bytes(VERSION_BYTES, "big")
         return True
 
     def update(self, key: bytes, value: bytes) -> None:
         """Make `key` this string and keep its expiry and flags. The caller has looked at the key in this entry."""
-        world = self.world
-        items = self.db.items
+        db, world = self.db, self.world
+        items = db.items
         if world.top_version < world.sequence:
             world.top_version = world.sequence
             version = world.version
         else:
             version = self._next_version(items.get(key))
+        if db.held is not None or world.usage is not None:
+            self._account(key, value)
         count = len(items)
         items[key] = version + value
         if len(items) != count:
             self._created(key)
         if world.touched is not None:
             world.touched.append((self.index, key))
+
+    def _account(self, key: bytes, value: bytes) -> None:
+        """The key is about to hold `value`: what that adds to the memory in use, and that it is a use."""
+        db, usage = self.db, self.world.usage
+        if db.held is not None:
+            old = db.items.get(key)
+            db.held += VERSION_BYTES + len(value) + (len(key) if old is None else -len(old))
+        if usage is not None:
+            usage.note(db.uses, (key,))
 
     def _created(self, key: bytes) -> None:
         self.db.order.add((key,))
@@ -271,6 +300,14 @@ class WriteTx(ReadView):
         self._remove(key)
         self.world.expired += 1
         self.event("x", "expired", key)
+
+    def evict(self, key: bytes, version: int) -> None:
+        """Remove a key to make room, unless it has been written since it was chosen at this version."""
+        item = self.db.items.get(key)
+        if item is not None and self.db.version(item) == version:
+            self._remove(key)
+            self.world.evicted += 1
+            self.event("e", "evicted", key)
 
     def _remove(self, key: bytes) -> None:
         db, world = self.db, self.world

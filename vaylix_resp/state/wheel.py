@@ -14,8 +14,11 @@ from typing import Final
 
 from sortedcontainers import SortedList
 
+from .scan_order import Rng
+
 WHEEL_MS: Final = 1000  # keys that expire within the same second share a slot of the wheel
 SLOT_LIST_MAX: Final = 32  # a slot of more keys is a set: quick to leave, but five times the memory of a list
+SKIPPED_MAX: Final = 2000  # keys of a slot passed over on the way to a random one: some microseconds
 NOT_EXPIRING: Final = 1 << 63  # later than any time of expiry
 
 Keys = list[bytes] | set[bytes]
@@ -96,6 +99,27 @@ class Wheel:
             if slot * WHEEL_MS > now_ms or len(found) >= limit:
                 break
             found += [k for k in islice(self.slots[slot], limit) if expires.get(k, NOT_EXPIRING) <= now_ms]
+        return found
+
+    def some(self, rng: Rng, count: int) -> list[bytes]:
+        """At most `count` keys that expire in the same second, any one. `expires` tells whether they still do."""
+        wheels = [wheel for wheel in (self, *self._layers) if wheel.slots]
+        if not wheels:
+            return []
+        wheel = wheels[rng.randrange(len(wheels))]
+        keys = wheel.slots[wheel._order[rng.randrange(len(wheel._order))]]
+        start = rng.randrange(min(max(1, len(keys) - count + 1), SKIPPED_MAX))
+        return [*islice(keys, start, start + count)]
+
+    def nearest(self, count: int) -> list[bytes]:
+        """At least `count` keys, if there are so many, that expire first, as far as `expires` agrees."""
+        found: list[bytes] = []
+        for wheel in (self, *self._layers):
+            most = len(found) + count
+            for slot in wheel._order:
+                if len(found) >= most:
+                    break
+                found += islice(wheel.slots[slot], count)
         return found
 
     def absorb(self, other: Wheel) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..commands.operations import EXEC, EXPIRE, IN, STAGE
+from ..commands.operations import EVICT, EXEC, EXPIRE, IN, STAGE
 from ..commands.registry import find
 from ..engine import entries
 from ..errors import CommandError
@@ -79,6 +79,9 @@ def entry_of(sequence: int, operation: Sequence[bytes]) -> Entry:
     if name == EXPIRE:
         database = int(words[1])
         return Entry(sequence, database, "(expired)", tuple((database, key) for key in words[2:]), words)
+    if name == EVICT:
+        database = int(words[1])
+        return Entry(sequence, database, "(evicted)", tuple((database, key) for key in words[2::2]), words)
     if name == STAGE:
         database = int(words[2])
         keys = [(database, key) for key in words[STAGE_HEAD::STAGE_STEP]]

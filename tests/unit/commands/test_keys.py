@@ -188,7 +188,7 @@ def test_object_of_no_key_is_null(box, sub):
 def test_object_refuses_what_is_not_tracked(box):
     fill(box, a="1")
     assert box("OBJECT", "FREQ", "a").startswith("ERR An LFU maxmemory policy is not selected")
-    assert box("OBJECT", "IDLETIME", "a").startswith("ERR Idle time is not tracked")
+    assert box("OBJECT", "IDLETIME", "a").startswith("ERR An LRU maxmemory policy is not selected")
 
 
 def test_object_version_rises_with_every_write(box):

@@ -102,6 +102,14 @@ def test_the_doctor_sees(client, used, peak, output, says):
     assert says in client.call("MEMORY", "DOCTOR").text.decode()
 
 
+@pytest.mark.parametrize("policy, says", [("noeviction", "writes are refused"), ("allkeys-lru", "keys are deleted")])
+def test_the_doctor_sees_a_limit_that_is_near(client, policy, says):
+    client.server.process.figures = Memory(used=100 * MIB, resident=100 * MIB, peak=110 * MIB)
+    client.server.settings.maxmemory, client.server.settings.maxmemory_policy = 100 * MIB, policy
+    client.server.memory.used = 95 * MIB
+    assert f"the keys take {95 * MIB} of {100 * MIB} bytes; at the limit {says}" in client.call("MEMORY", "DOCTOR").text.decode()
+
+
 def test_the_doctor_sees_nothing(client):
     client.server.process.figures = Memory(used=100 * MIB, resident=100 * MIB, peak=110 * MIB)
     for number in range(2000):

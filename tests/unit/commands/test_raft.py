@@ -8,6 +8,7 @@ from vaylix_resp.commands.cluster_view import Address, Comparison
 from vaylix_resp.errors import CommandError
 from vaylix_resp.resp.reply import OK
 from vaylix_resp.resp.writer import encode
+from vaylix_resp.state.versions import CURRENT
 
 
 def connect(view=None):
@@ -23,12 +24,12 @@ def test_status():
         b"id": b"%d" % IDS[2], b"name": b"node-2", b"cluster-id": b"c" * 32, b"role": b"follower", b"term": 7,
         b"leader": b"node-1", b"leader-id": b"%d" % IDS[1], b"leader-address": b"10.0.0.1:6379", b"last": 100,
         b"committed": 90, b"applied": 90, b"durable": 7, b"staleness-ms": 100, b"fsync-avg-us": 25, b"fsync-max-us": 60,
-        b"log": b"ok", b"cluster-version": 1, b"understands": 2, b"data": b"ok",
+        b"log": b"ok", b"cluster-version": 1, b"understands": CURRENT, b"data": b"ok",
     }  # fmt: skip
     assert members[1] == {
         b"id": b"%d" % IDS[2], b"address": b"10.0.0.2:6379", b"leader": b"false", b"name": b"node-2",
         b"raft-address": b"10.0.0.2:16379", b"voter": b"true", b"state": b"replicate", b"match": 90, b"lag": 10,
-        b"last-contact-ms": 250, b"understands": 2,
+        b"last-contact-ms": 250, b"understands": CURRENT,
     }  # fmt: skip
     assert [one[b"leader"] for one in members] == [b"true", b"false", b"false"]
 

@@ -1,9 +1,15 @@
 """Shares of memory: plausible in size, and independent of how many keys there are."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from vaylix_resp.state.footprint import allocated, index_bytes, key_bytes
 from vaylix_resp.state.keyspace import Database
+
+ROOT = Path(__file__).parents[3]
 
 
 def database(keys, size=64, at_ms=None, apart_ms=1):
@@ -62,3 +68,16 @@ def test_tables():
     assert 50 < main / 10_000 < 200 and expires == 0
     main, expires = index_bytes(database(10_000, at_ms=1_800_000_000_000))
     assert 50 < expires / 10_000 < 200
+
+
+# Each in a process of its own, measured there and then: half a second of CPU each.
+@pytest.mark.parametrize(
+    "keys, size, words",
+    [(40_000, 104, ""), (1_500, 10 << 10, ""), (40, 1 << 20, ""), (30_000, 104, "PXAT"), (30_000, 104, "FLAGS")],
+)
+def test_all_keys_together_are_near_the_truth(keys, size, words):
+    command = [sys.executable, "-m", "tests.unit.state.growth", str(keys), str(size), *words.split()]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    measured, told, counted = map(int, out.split())
+    assert told == pytest.approx(measured, rel=0.1)
+    assert counted == pytest.approx(measured, rel=0.15)
