@@ -189,6 +189,16 @@ def test_replace_private_file(place) -> None:
     assert disk.listdir(root) == ["key"]
 
 
+def test_create_private(place) -> None:
+    disk, root = place
+    disk.mkdir(root)
+    for content in (b"one, longer", b"two"):
+        file = disk.create_private(f"{root}/export")
+        file.pwrite(content, 0)
+        file.close()
+        assert disk.read_file(f"{root}/export") == content and disk.mode(f"{root}/export") == 0o600
+
+
 def test_a_private_file_is_private_whatever_an_earlier_try_left(tmp_path) -> None:
     left = tmp_path / "key.tmp"
     left.write_text("x")

@@ -2,7 +2,7 @@
 
 The order of RESTORE's questions is Redis's: its options, then whether the key is there, then the time to live, then
 the payload. An end in the past is no error: the key is then simply gone.
-Not here: the form itself (`rdb_string`).
+Not here: the form itself (`interchange.dump_payload`).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..errors import SYNTAX, CommandError, error
+from ..interchange.dump_payload import deserialize, serialize
 from ..resp.reply import OK
 from ..state.values import VERSION_BYTES
 from ..state.views import ReadView, WriteTx
 from .arguments import INT64_MAX, integer
 from .keys import place
-from .rdb_string import deserialize, serialize
 from .spec import READ_KEY, Argv, KeySpec, Kind, command
 
 BUSY_KEY: Final = CommandError("BUSYKEY Target key name already exists.")
@@ -33,7 +33,7 @@ def dump(view: ReadView, argv: Argv) -> Any:
 
 
 def _options(argv: Argv) -> tuple[bool, bool]:
-    """REPLACE and ABSTTL; IDLETIME and FREQ are read and mean nothing here, as neither is kept."""
+    """REPLACE and ABSTTL; IDLETIME and FREQ are read and mean nothing here, as neither is part of the state."""
     replace = absolute = idle = frequent = False
     at = 4
     while at < len(argv):

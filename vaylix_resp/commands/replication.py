@@ -116,7 +116,10 @@ _SYNC_FLAGS: Final = "admin noscript no_async_loading no_multi"
 @command("SYNC", arity=1, kind=Kind.SESSION, flags=_SYNC_FLAGS, group="server", complexity="")
 def sync(client: Client, argv: Argv) -> Reply:
     """Refused: data does not leave this server as an RDB stream."""
-    raise error("SYNC is not offered: there is no RDB stream; copy the data with SCAN and DUMP")
+    raise error(
+        "SYNC is not offered: no RDB stream leaves this server; 'vaylix export --rdb FILE' on its machine writes such "
+        "a file, and SCAN with DUMP copies the keys from anywhere"
+    )
 
 
 @command(
@@ -125,7 +128,10 @@ def sync(client: Client, argv: Argv) -> Reply:
 )  # fmt: skip
 def psync(client: Client, argv: Argv) -> Reply:
     """Refused: a Redis replica cannot follow this server."""
-    raise error("PSYNC is not offered: a Redis replica cannot follow this server")
+    raise error(
+        "PSYNC is not offered: a Redis replica cannot follow this server; 'vaylix export --rdb FILE' on its machine "
+        "writes a file that redis-server loads"
+    )
 
 
 # Handing over.

@@ -89,9 +89,15 @@ class Disk(ABC):
 
     def create(self, path: str) -> File:
         """A new empty file for reading and writing; what an earlier try left under that name is emptied."""
-        file = self._create(path)
+        return self._named(self._create(path))
+
+    def create_private(self, path: str) -> File:
+        """The same for a secret: its owner alone may read it, from the first byte on."""
+        return self._named(self._create_private(path))
+
+    def _named(self, file: File) -> File:
         try:
-            self.fsync_dir(parent(path))
+            self.fsync_dir(parent(file.path))
         except OSError:
             file.close()
             raise

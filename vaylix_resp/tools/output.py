@@ -68,12 +68,12 @@ class Progress:
         self._now = now
         self._began = self._next = now()
 
-    def say(self, done: int) -> None:
+    def say(self, done: int, note: str = "") -> None:
         now = self._now()
         if now < self._next:
             return
         self._next = now + (PERIOD_S if self._live else PLAIN_PERIOD_S)
-        self._print(done, now)
+        self._print(done, now, note)
 
     def end(self, done: int) -> None:
         """The last word, with the rate over all."""
@@ -82,7 +82,7 @@ class Progress:
             self._stream.write("\n")
             self._stream.flush()
 
-    def _print(self, done: int, now: float) -> None:
+    def _print(self, done: int, now: float, note: str = "") -> None:
         rate = done / max(now - self._began, 1e-9)
         text = f"{self._what}: {done:,}"
         if self._total:
@@ -90,6 +90,7 @@ class Progress:
         text += f" {self._unit}, {rate:,.0f} a second"
         if self._total > done and rate:
             text += f", {(self._total - done) / rate:.0f} s to go"
+        text += note
         if self._live:
             self._stream.write(f"\r{text}\x1b[K")
         else:

@@ -14,23 +14,17 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from ..commands.points import Point, iso, parse_iso, parse_point
-from ..engine.copies.archive_keys import archive_keys
+from ..commands.points import iso
 from ..engine.history.new_store import check_empty, create_store, prove, reserve
 from ..engine.history.restore import rebuild
-from ..errors import EX_OK, EX_USAGE, Refused
+from ..errors import EX_OK
 from ..state.digest import digest_hex
-from ..storage.copies.archive import ArchiveDirectory
 from ..storage.disk import Disk, RealDisk
-from ..storage.history import DataDirectory, History, Range, SegmentInfo, Source
+from ..storage.history import History, Range, SegmentInfo
 from ..storage.manifest import SnapshotInfo
-from ..storage.sealing import Keys
-from .keys import add_key_options, add_target_options, open_keys, source_of, target_keys, target_source
+from .keys import add_target_options, target_keys, target_source
 from .output import Group, Progress, print_json, table
-
-
-class WrongUsage(Refused):
-    exit_code = EX_USAGE
+from .past import WrongUsage, add_point_options, add_source_options, open_history, point_of
 
 
 def register(add: Group) -> None:
@@ -39,45 +33,17 @@ def register(add: Group) -> None:
         "inspect", "list snapshots and segments, and what can be restored from them",
         "vaylix pitr inspect --data-dir /srv/vaylix --json",
     )  # fmt: skip
-    _add_source(inspect, "--data-dir")
+    add_source_options(inspect, "--data-dir")
     inspect.set_defaults(run=_inspect)
     restore = add(
         "restore", "build a new data directory from a moment in the past",
         "vaylix pitr restore --source-dir /srv/vaylix --target-dir /srv/restored --to-time 2026-11-22T10:15:00Z",
     )  # fmt: skip
-    _add_source(restore, "--source-dir")
+    add_source_options(restore, "--source-dir")
     restore.add_argument("--target-dir", required=True, metavar="T", help="a new or empty directory")
-    point = restore.add_mutually_exclusive_group(required=True)
-    point.add_argument("--to-sequence", metavar="N", help="the state after this entry of the log")
-    point.add_argument("--to-timestamp-ms", metavar="MS", help="the state at this time, in Unix milliseconds")
-    point.add_argument("--to-time", metavar="TIME", help="the same in ISO 8601, UTC without a zone; or 'latest'")
+    add_point_options(restore, required=True)
     add_target_options(restore)
     restore.set_defaults(run=_restore)
-
-
-def _add_source(parser: argparse.ArgumentParser, option: str) -> None:
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(option, dest="source_dir", metavar="D", help="a data directory; a server may be running on it")
-    source.add_argument("--archive-dir", metavar="A", help="a directory that archive-command has filled")
-    add_key_options(parser)
-    parser.add_argument("--json", action="store_true", help="the result as JSON")
-
-
-def _open(arguments: argparse.Namespace, disk: Disk) -> History:
-    if arguments.source_dir:
-        root = os.path.abspath(arguments.source_dir)
-        source: Source = DataDirectory(disk, root)
-        source.manifest()  # before the keyring: a wrong directory is the likelier mistake
-        return History(disk, source, open_keys(arguments, disk, root))
-    root = os.path.abspath(arguments.archive_dir)
-    archive = ArchiveDirectory(disk, root)
-    return History(disk, archive, _archive_keys(arguments, disk, archive))
-
-
-def _archive_keys(arguments: argparse.Namespace, disk: Disk, archive: ArchiveDirectory) -> Keys:
-    archive.manifest()
-    copies = archive.keyrings()
-    return archive_keys(copies, source_of(arguments, archive.root).read(disk) if copies else None)
 
 
 def _now_ms() -> int:
@@ -88,7 +54,7 @@ def _now_ms() -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    history = _open(arguments, RealDisk())
+    history = open_history(arguments, RealDisk())
     manifest, reach = history.manifest(), history.range()
     segments, snapshots = history.segments(), manifest.snapshots
     if arguments.json:
@@ -143,10 +109,11 @@ def _key(key_id: int) -> str:
 def _restore(arguments: argparse.Namespace) -> int:
     disk, now_ms = RealDisk(), _now_ms()
     target = os.path.abspath(arguments.target_dir)
-    point = _point(arguments, now_ms)
+    point = point_of(arguments, now_ms)
+    assert point is not None, "argparse asks for one"
     check_empty(disk, target)
     master = target_source(arguments, disk, target)
-    history = _open(arguments, disk)
+    history = open_history(arguments, disk)
     _check_apart(disk, history.root, target)
     progress = Progress("replayed", 0)
     rebuilt = rebuild(history, point, now_ms, lambda done, _: progress.say(done))
@@ -173,21 +140,6 @@ def _restore(arguments: argparse.Namespace) -> int:
             f"digest {result['digest']}, read back and found equal; start it with: vaylix serve --dir {target}"
         )
     return EX_OK
-
-
-def _point(arguments: argparse.Namespace, now_ms: int) -> Point:
-    for value, prefix in ((arguments.to_sequence, "seq:"), (arguments.to_timestamp_ms, "ms:")):
-        if value is not None:
-            point = parse_point(prefix + value, now_ms)
-            if point is None:
-                raise WrongUsage(f"{value}: expected a number of decimal digits; see 'vaylix pitr restore --help'")
-            return point
-    if arguments.to_time == "latest":
-        return Point(timestamp_ms=now_ms)
-    at_ms = parse_iso(arguments.to_time)
-    if at_ms is None:
-        raise WrongUsage(f"{arguments.to_time}: expected a time like 2026-11-22T10:15:00Z, or 'latest'")
-    return Point(timestamp_ms=at_ms)
 
 
 def _check_apart(disk: Disk, source: str, target: str) -> None:

@@ -10,7 +10,7 @@ import argparse
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import Settings
 from ..errors import EX_CONFIG, Refused
@@ -69,7 +69,7 @@ def target_of(arguments: argparse.Namespace, settings: Settings) -> Target:
     address = arguments.host or _reachable(settings.bind)
     if not tls:
         return Target(address, port)
-    return Target(address, port, _context(arguments, settings), arguments.sni or arguments.host or address)
+    return Target(address, port, context_of(arguments, settings), arguments.sni or arguments.host or address)
 
 
 def _reachable(bind: Sequence[str]) -> str:
@@ -78,7 +78,8 @@ def _reachable(bind: Sequence[str]) -> str:
     return {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "::*": "::1"}.get(first, first)
 
 
-def _context(arguments: argparse.Namespace, settings: Settings) -> ssl.SSLContext:
+def context_of(arguments: argparse.Namespace, settings: Settings) -> ssl.SSLContext:
+    """How to speak TLS, by the options of the command and the settings of the server. Raises Unusable."""
     import ssl
 
     ca, directory = arguments.cacert or settings.tls_ca_cert_file, settings.tls_ca_cert_dir
@@ -131,3 +132,12 @@ def told(error: Exception) -> str:
     if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
         return "it does not speak TLS"
     return "TLS: " + reason.replace("_", " ").lower()
+
+
+def plain(value: Any) -> Any:
+    """Text for bytes, all the way down."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {plain(name): plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list) else value

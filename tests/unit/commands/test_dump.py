@@ -5,8 +5,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from vaylix_resp.commands.rdb_string import COMPRESS_BYTES_MAX, deserialize, serialize
 from vaylix_resp.errors import SYNTAX, CommandError
+from vaylix_resp.interchange.dump_payload import deserialize, serialize
+from vaylix_resp.interchange.rdb_strings import COMPRESS_BYTES_MAX
 from vaylix_resp.limits import VALUE_BYTES_MAX
 from vaylix_resp.resp.reply import OK
 
@@ -85,10 +86,15 @@ def test_a_very_long_value_is_not_compressed():
         (b"junk", BAD_PAYLOAD),
         (b"\0" * 10, BAD_FORMAT),  # the checksum of two zeros is zero
         (sealed(b"\x00\x01a")[:-1], BAD_PAYLOAD),
-        (sealed(b"\x00\x01a", version=12), BAD_PAYLOAD),
+        (sealed(b"\x00\x01a", version=13), BAD_PAYLOAD),  # of Redis 8.6
+        (sealed(b"\x00\x01a", version=79), BAD_PAYLOAD),
+        (sealed(b"\x00\x01a", version=81), BAD_PAYLOAD),
         (sealed(b""), BAD_FORMAT),
         (sealed(b"\x00"), BAD_FORMAT),
-        (A_LIST, BAD_FORMAT),
+        (A_LIST, BAD_FORMAT + ": this is a list, and this server keeps strings"),
+        (sealed(b"\x07\x00"), BAD_FORMAT + ": this is a module, and this server keeps strings"),
+        (sealed(b"\x08\x00"), BAD_FORMAT),  # no type
+        (sealed(b"\xfa\x01a"), BAD_FORMAT),
         (sealed(b"\x00\x02a"), BAD_FORMAT),
         (sealed(b"\x00\x01ab"), BAD_FORMAT),
         (sealed(b"\x00\x40"), BAD_FORMAT),
@@ -111,7 +117,7 @@ def test_bad_payloads(box, payload, error):
     assert box("EXISTS", "k") == 0
 
 
-@pytest.mark.parametrize("version", [0, 6, 9, 10, 11])
+@pytest.mark.parametrize("version", [0, 6, 9, 10, 11, 12, 80])
 def test_versions_that_are_read(version):
     assert deserialize(sealed(b"\x00\x01a", version)) == b"a"
 

@@ -1,0 +1,1 @@
+"""`python -m tests.moving`: imports from a source under writes, killed again and again."""

@@ -1,0 +1,101 @@
+"""What a primary has sent, kept for the target, over kills of the importer."""
+
+import json
+
+import pytest
+
+from vaylix_resp.tools.moving import spool as module
+from vaylix_resp.tools.moving.spool import InUse, Renewed, Spool
+
+ID = "a" * 40
+
+
+@pytest.fixture
+def filled(tmp_path, monkeypatch):
+    """With a file, and a stream in segments of eight bytes and more."""
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 8)
+    made = Spool(tmp_path / "spool")
+    made.begin()
+    made.write(b"RE")
+    made.write(b"DIS")
+    made.complete(ID, 1000)
+    for data in (b"0123456", b"789abc", b"def", b"ghijklmno"):
+        made.append(data)
+    yield made
+    made.close()
+
+
+def again(one):
+    one.close()
+    return Spool(one.dump.parent)
+
+
+def everything(one, offset):
+    data = b""
+    while piece := one.read(one.generation, offset + len(data), 5):
+        data += piece
+    return data
+
+
+def test_what_was_written_is_read(filled):
+    assert filled.dump.read_bytes() == b"REDIS" and filled.origin == f"{ID}:1000"
+    assert (filled.start, filled.end) == (1000, 1025)
+    for at in range(26):
+        assert everything(filled, 1000 + at) == b"0123456789abcdefghijklmno"[at:]
+    assert sorted(path.name[-4:] for path in filled.dump.parent.glob("stream-*")) == ["1000", "1013"]
+
+
+def test_it_is_believed_after_a_kill(filled):
+    found = again(filled)
+    assert (found.origin, found.replid, found.start, found.end) == (f"{ID}:1000", ID, 1000, 1025)
+    found.append(b"pq")
+    found.rename("b" * 40)
+    found.release(found.generation, 1020)
+    found = again(found)
+    assert found.replid == "b" * 40 and not found.dump.exists() and found.end == 1027
+    assert not found.has(1012) and found.has(1013) and found.has(1027) and not found.has(1028)
+    assert everything(found, 1013) == b"defghijklmnopq"
+    found.close()
+
+
+@pytest.mark.parametrize("broken", ["boot", "gap", "facts", "half a file"])
+def test_what_is_not_certain_is_not_believed(filled, broken):
+    directory = filled.dump.parent
+    facts = json.loads((directory / "source.json").read_text())
+    if broken == "boot":  # this machine was started anew, and the files were never synced
+        (directory / "source.json").write_text(json.dumps(facts | {"boot": "another"}))
+    elif broken == "gap":
+        next(directory.glob("stream-*1000")).write_bytes(b"short")
+    elif broken == "facts":
+        (directory / "source.json").write_text("{")
+    else:
+        filled.begin()
+        filled.write(b"RED")
+    found = again(filled)
+    assert found.origin == "" and not found.has(1000) and found.end == 0
+    assert {path.name for path in directory.iterdir()} == {"LOCK"}
+    found.close()
+
+
+def test_who_reads_hears_of_a_new_beginning(filled):
+    before = filled.generation
+    assert filled.read(before, 1000)
+    filled.begin()
+    for ask in (filled.read, filled.release):
+        with pytest.raises(Renewed):
+            ask(before, 1000)
+
+
+def test_two_imports_do_not_share_one(filled):
+    with pytest.raises(InUse, match="another import is at work there"):
+        Spool(filled.dump.parent)
+
+
+def test_a_stream_alone_goes_on_behind_an_offset(tmp_path):
+    made = Spool(tmp_path / "spool")
+    made.resume(ID, 500, "somewhere:1")
+    made.append(b"abc")
+    found = again(made)
+    assert found.origin == "somewhere:1" and found.has(500) and everything(found, 501) == b"bc"
+    found.remove()
+    assert not (tmp_path / "spool").exists()

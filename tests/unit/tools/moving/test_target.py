@@ -1,0 +1,59 @@
+"""What a transaction sends."""
+
+import hiredis
+
+from vaylix_resp.tools.moving import target
+from vaylix_resp.tools.moving.meaning import MARK_KEY, PART_KEY, Operation
+from vaylix_resp.tools.moving.target import Mark, Transaction
+
+
+def sent(transaction):
+    reader = hiredis.Reader()
+    reader.feed(transaction.data)
+    requests = [b" ".join(reader.gets()) for _ in range(transaction.count)]
+    assert reader.gets() is False
+    return requests
+
+
+def operations(*texts):
+    return [Operation(int(db), tuple(words)) for db, *words in (text.encode().split() for text in texts)]
+
+
+def test_the_mark_is_in_it_and_is_watched():
+    mark = Mark("rdb", "f", "fail", keys=7)
+    transaction = Transaction(operations("0 INCR a"), mark)
+    assert sent(transaction) == [
+        b"MULTI", b"INCR a", b"SET %s %s" % (MARK_KEY, transaction.mark), b"EXEC", b"WATCH " + MARK_KEY, b"GET " + MARK_KEY,
+    ]  # fmt: skip
+    assert Mark.decode(transaction.mark) == mark and mark.serial == 1
+    assert sent(Transaction((), None))[1] == b"DEL %s %s" % (MARK_KEY, PART_KEY)
+
+
+def test_the_database_is_chosen_where_it_changes():
+    transaction = Transaction(operations("3 INCR a", "3 INCR b", "0 INCR c", "1 INCR d"), None)
+    body = sent(transaction)[1:-4]
+    assert body == [b"SELECT 3", b"INCR a", b"INCR b", b"SELECT 0", b"INCR c", b"SELECT 1", b"INCR d", b"SELECT 0"]
+    assert [body[place].split()[-1] for place in transaction.places] == [b"a", b"b", b"c", b"d"]
+
+
+def test_plain_sets_that_follow_each_other_are_one(monkeypatch):
+    monkeypatch.setattr(target, "MSET_KEYS", 3)
+    given = operations(
+        "0 SET a 1", "0 SET b 2", "0 SET b 3", "0 SET c 4", "0 SET d 5 PXAT 9", "0 SET e 6", "1 SET f 7", "1 DEL f", "1 SET g 8",
+        f"1 SET {PART_KEY.decode()} x",
+    )  # fmt: skip
+    transaction = Transaction(given, None)
+    body = sent(transaction)[1:-4]
+    assert body == [
+        b"MSET a 1 b 2 b 3", b"SET c 4", b"SET d 5 PXAT 9", b"SET e 6", b"SELECT 1", b"SET f 7", b"DEL f", b"SET g 8",
+        b"SET %s x" % PART_KEY, b"SELECT 0",
+    ]  # fmt: skip
+    assert transaction.places == [0, 0, 0, 1, 2, 3, 5, 6, 7, 8]
+
+
+def test_distinct_keys_may_change_places():
+    given = operations("0 SET a 1 PXAT 9", "0 SET b 2", f"0 SET {PART_KEY.decode()} x", "0 SET c 3", "0 RENAME part d")
+    transaction = Transaction(given, None, distinct=True)
+    assert sent(transaction)[1:-4] == [b"MSET b 2 c 3", b"SET a 1 PXAT 9", b"SET %s x" % PART_KEY, b"RENAME part d"]
+    assert [operation.words[1] for operation in transaction.operations] == [b"b", b"c", b"a", PART_KEY, b"part"]
+    assert transaction.places == [0, 0, 1, 2, 3]

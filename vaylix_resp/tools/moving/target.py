@@ -1,0 +1,361 @@
+"""The target of an import: ordinary writes in transactions, and in each of them the mark that says how far it is.
+
+The mark is a key of the target (`{vaylix:import}`, database 0). It is watched while a transaction is on its way, so a
+transaction counts only if the mark still is what it was: one that was sent twice because a connection was lost, or that
+arrives late through another node of a cluster, changes nothing the second time, and an INCR is never applied twice.
+What waits for an answer is one transaction; the next one is made meanwhile.
+
+Promises: each operation is applied exactly once, whatever is lost and killed; what the target refuses for now (disk or
+memory full, no leader, still loading, maintenance) is tried again for `retry_s`; anything else ends the import with the
+target's own words.
+Units: bytes, seconds. Not here: what is written (`meaning`), whether it has arrived as it was (`verify`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import hiredis
+
+from ...errors import EX_IO, Refused
+from ...limits import KIB, MIB, TRANSACTION_BYTES_MAX
+from ..reach import told
+from .channel import Address, Channel, Denied, packed, sizes
+from .meaning import MARK_KEY, PART_KEY, PIECE_BYTES, Operation
+
+BATCH_BYTES: Final = 256 * KIB  # of a transaction: larger ones are not faster, and others wait for the fsync of one
+BATCH_OPERATIONS: Final = 1000
+WHOLE_BYTES: Final = MIB  # of a transaction of the source that stays one here
+WHOLE_OPERATIONS: Final = 10_000
+DISTINCT: Final = ("rdb", "psync")  # methods whose keys come once; SCAN may name one twice
+MSET_KEYS: Final = 100  # more are not faster, and a limit of the target (command-keys-max) may be lower than thousands
+PAUSE_S_MIN, PAUSE_S_MAX = 0.1, 3.0
+RETRY_S: Final = 300.0
+FOR_NOW: Final = frozenset(
+    "MISCONF OOM LOADING READONLY NOREPLICAS CLUSTERDOWN MASTERDOWN TRYAGAIN INDETERMINATE MAINTENANCE BUSY".split()
+)
+assert PIECE_BYTES + WHOLE_BYTES < TRANSACTION_BYTES_MAX, "a transaction that is not full has room for one piece"
+
+
+class GivenUp(Refused):
+    """The target did not take it for too long, or will not at all. What was answered before is there."""
+
+    exit_code = EX_IO
+
+
+class Overtaken(GivenUp):
+    """The mark is another one: somebody else has moved it."""
+
+    def __init__(self) -> None:
+        super().__init__("another import writes to this target: one at a time")
+
+
+@dataclass(slots=True)
+class Mark:
+    """How far an import is. `method` and `source` say of what; the rest is counted by that method."""
+
+    method: str
+    source: str
+    policy: str
+    serial: int = 0  # of the transaction: no two marks are the same
+    phase: str = "keys"  # of a file, then "stream", and "settle" when only expiries are left
+    keys: int = 0  # records of the file that are done
+    piece: int = 0  # operations of the next record or command that are done
+    file: int = 0  # of several
+    offset: int = 0  # behind the last command
+    db: int = 0
+    cursor: int = 0
+    origin: str = ""  # of a stream: the file that it goes on from, as `replid:offset`
+    replid: str = ""  # its history, as it is called now
+    written: int = 0
+    commands: int = 0
+    expired: int = 0
+    conflicts: int = 0
+    unsupported: dict[str, int] = field(default_factory=dict)
+    failed: str = ""
+
+    @property
+    def done(self) -> int:
+        """Records and commands."""
+        return self.written + self.conflicts + self.expired + sum(self.unsupported.values()) + self.commands
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Mark:
+        """Raises Denied: the key holds something else."""
+        try:
+            return cls(**json.loads(raw))
+        except (ValueError, TypeError) as error:
+            raise Denied(f"the target's key {MARK_KEY.decode()} holds no mark of an import: delete it") from error
+
+
+class Transaction:
+    """What is on its way: its requests, and the mark behind it (None: no mark any more).
+
+    Plain SETs that follow each other become an MSET, which costs the server a third. In any order if no key stands
+    twice among the operations (`distinct`).
+    """
+
+    def __init__(self, operations: Sequence[Operation], mark: Mark | None, *, distinct: bool = False) -> None:
+        if mark is not None:
+            mark.serial += 1
+        self.mark = mark.encode() if mark is not None else None
+        self.offset = mark.offset if mark is not None else 0
+        self.operations = sorted(operations, key=_is_not_plain) if distinct else operations
+        self.places: list[int] = []  # of the operations among the replies of EXEC
+        requests: list[Sequence[bytes]] = [(b"MULTI",)]
+        db = 0
+        growing: list[bytes] = []  # the last request, if it is a SET or MSET that may take more
+        for operation in self.operations:
+            if operation.db != db:
+                db, growing = operation.db, []
+                requests.append((b"SELECT", b"%d" % db))
+            if _is_not_plain(operation):
+                growing = []
+                requests.append(operation.words)
+            elif growing and len(growing) < 2 * MSET_KEYS:
+                growing[0] = b"MSET"
+                growing += operation.words[1:]
+            else:
+                growing = [*operation.words]
+                requests.append(growing)
+            self.places.append(len(requests) - 2)
+        if db:
+            requests.append((b"SELECT", b"0"))
+        ours = (b"DEL", MARK_KEY, PART_KEY) if self.mark is None else (b"SET", MARK_KEY, self.mark)
+        requests += [ours, (b"EXEC",), (b"WATCH", MARK_KEY), (b"GET", MARK_KEY)]
+        self.count = len(requests)
+        self.data: Final = packed(requests)
+
+
+def _is_not_plain(operation: Operation) -> bool:
+    """Anything but `SET key value` of a key of its own."""
+    words = operation.words
+    return len(words) != 3 or words[0] != b"SET" or words[1] == PART_KEY
+
+
+class Target:
+    """One running import into one server. `skip`: what a left-out type makes impossible is no failure."""
+
+    def __init__(
+        self, address: Address, retry_s: float = RETRY_S, *, skip: bool = False,
+        sleep: Callable[[float], None] = time.sleep, now: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.address = address
+        self.mark: Mark | None = None  # what `cut` writes; whoever adds operations moves it
+        self.durable_offset = 0  # of the mark as the target has it
+        self._databases = {0}  # that are known to be there
+        self._retry_s, self._skip = retry_s, skip
+        self._sleep, self._now = sleep, now
+        self._channel: Channel | None = None
+        self._stored: bytes | None = None  # the mark as the target has it
+        self._sent: Transaction | None = None
+        self._pending: list[Operation] = []
+        self._pending_bytes = 0
+        self.inside = False  # a transaction of the source has begun: do not cut it if it is small
+
+    def open(self) -> Mark | None:
+        """Connect; the mark of an import that was begun.
+
+        It is written again: what the one that was killed had sent, and may still arrive, is void from here on.
+        """
+        while True:
+            self._sent = None
+            self._stored = self._patiently(self._look)
+            if self._stored is None:
+                return None
+            self.mark = Mark.decode(self._stored)
+            try:
+                self._submit(Transaction((), self.mark))
+                self._finish()
+            except Overtaken:
+                continue
+            return self.mark
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def sizes(self) -> dict[int, int]:
+        """Keys of each database that are not the import's own."""
+        with Channel(self.address) as channel:
+            found = sizes(channel)
+            own = channel.ask(b"EXISTS", MARK_KEY, PART_KEY)
+        found[0] = found.get(0, 0) - own
+        return {db: count for db, count in found.items() if count}
+
+    # Adding.
+
+    def add(self, operations: Sequence[Operation]) -> None:
+        """Operations of one record or command; the caller moves `mark` behind them when this has returned."""
+        assert self.mark is not None
+        operations = operations[self.mark.piece :]
+        size = 0
+        for db, words in operations:
+            size += sum(map(len, words))
+            if db not in self._databases:
+                self.check((db,))
+        most, count = (WHOLE_BYTES, WHOLE_OPERATIONS) if self.inside else (BATCH_BYTES, BATCH_OPERATIONS)
+        if self._pending_bytes + size > most or len(self._pending) + len(operations) > count:
+            self.cut()
+        if size <= PIECE_BYTES:
+            self._pending += operations
+            self._pending_bytes += size
+        else:
+            for operation in operations:
+                self._pending.append(operation)
+                self.mark.piece += 1
+                self.cut()
+        self.mark.piece = 0
+
+    def check(self, databases: Collection[int]) -> None:
+        """Denied if one of them is not there: a SELECT that fails in a transaction does not end it."""
+
+        def attempt(again: bool) -> None:
+            with Channel(self.address) as channel:
+                for db in databases:
+                    channel.select(db)
+                    self._databases.add(db)
+
+        self._patiently(attempt)
+
+    def cut(self) -> None:
+        """What was added is on its way, with `mark` as it is now."""
+        assert self.mark is not None
+        if self._pending:
+            pending, self._pending, self._pending_bytes = self._pending, [], 0
+            distinct = self.mark.phase == "keys" and self.mark.method in DISTINCT
+            self._submit(Transaction(pending, self.mark, distinct=distinct))
+
+    def flush(self) -> None:
+        """All that was added is durable."""
+        self.cut()
+        self._finish()
+
+    def put_mark(self) -> None:
+        """`mark` by itself is durable."""
+        assert self.mark is not None
+        self.flush()
+        self._submit(Transaction((), self.mark))
+        self._finish()
+
+    def replace_all(self) -> None:
+        """Every database is empty, and the mark is there."""
+        assert self.mark is not None
+        self._pending, self._pending_bytes = [], 0
+        self._finish()
+        self._submit(Transaction((Operation(0, (b"FLUSHALL",)),), self.mark))
+        self._finish()
+
+    def end(self) -> None:
+        """The import is over: nothing of it is left but its data."""
+        self.flush()
+        self._submit(Transaction((), None))
+        self._finish()
+
+    # Sending.
+
+    def _submit(self, transaction: Transaction) -> None:
+        self._finish()
+        self._sent = transaction
+        try:
+            if self._channel is not None:
+                self._channel.socket.sendall(transaction.data)
+        except OSError:
+            self.close()  # `_finish` begins with a new one
+
+    def _finish(self) -> None:
+        """The transaction on its way has been applied, once."""
+        sent = self._sent
+        if sent is None:
+            return
+        replies = self._patiently(lambda again: self._outcome(sent, again))
+        self._sent, self._stored, self.durable_offset = None, sent.mark, sent.offset
+        if replies:
+            self._judge(sent, replies)
+
+    def _outcome(self, sent: Transaction, again: bool) -> list[Any]:
+        """The replies of EXEC; none, if it was only found to have been applied. Not yet: OSError, _ForNow."""
+        if again or self._channel is None:
+            stored = self._look(again)
+            if stored == sent.mark:
+                return []
+            if stored != self._stored:
+                raise Overtaken
+            assert self._channel is not None
+            self._channel.socket.sendall(sent.data)
+        assert self._channel is not None
+        replies = [self._channel.reply() for _ in range(sent.count)]
+        executed, stored = replies[-3], replies[-1]
+        if isinstance(executed, list):
+            if stored != sent.mark:
+                self.close()  # not watched any more: look again before the next one
+            return executed
+        if stored == sent.mark:
+            return []
+        if stored != self._stored and not isinstance(stored, hiredis.ReplyError):
+            raise Overtaken
+        errors = [reply for reply in replies[:-2] if isinstance(reply, hiredis.ReplyError)]
+        raise _ForNow(errors[0] if errors else None)
+
+    def _look(self, again: bool) -> bytes | None:
+        """Watch the mark from now on, and read it: over a new connection, as the old one is in an unknown state."""
+        self.close()
+        self._channel = Channel(self.address)
+        watched, stored = self._channel.all([(b"WATCH", MARK_KEY), (b"GET", MARK_KEY)])
+        for reply in (watched, stored):
+            if isinstance(reply, hiredis.ReplyError):
+                raise _ForNow(reply)
+        assert stored is None or isinstance(stored, bytes)
+        return stored
+
+    def _patiently(self, attempt: Callable[[bool], Any]) -> Any:
+        """What `attempt` gives, which is told whether it is not the first one. GivenUp when there is no hope."""
+        began, pause_s, again = self._now(), PAUSE_S_MIN, False
+        while True:
+            try:
+                return attempt(again)
+            except _ForNow as refusal:
+                problem = str(refusal)
+                if refusal.answer is not None and problem.partition(" ")[0] not in FOR_NOW:
+                    raise GivenUp(f"{self.address.where}: {problem}") from None
+            except OSError as error:
+                problem = told(error)
+            if self._now() - began > self._retry_s:
+                raise GivenUp(f"{self.address.where}: no answer that helps for {self._retry_s:g} s: {problem}")
+            if not again:
+                print(f"{self.address.where}: waiting: {problem}", file=sys.stderr, flush=True)
+            self._sleep(pause_s)
+            pause_s, again = min(2 * pause_s, PAUSE_S_MAX), True
+
+    def _judge(self, sent: Transaction, replies: list[Any]) -> None:
+        """What each operation was answered."""
+        assert self.mark is not None
+        for operation, place in zip(sent.operations, sent.places, strict=True):
+            reply, words = replies[place], operation.words
+            if isinstance(reply, hiredis.ReplyError):
+                if self._skip and str(reply) == "ERR no such key":
+                    continue
+                self.mark.failed = f"{words[0].decode()} in database {operation.db} was answered: {reply}"
+                self._submit(Transaction((), self.mark))
+                self._finish()
+                raise GivenUp(self.mark.failed)
+            if (reply is None and b"NX" in words[3:]) or (reply == 0 and words[0] == b"RENAMENX"):
+                self.mark.conflicts += 1
+                self.mark.written -= 1
+
+
+class _ForNow(Exception):
+    """It did not happen and may be tried again, if `answer` is of that kind; None: the mark was touched."""
+
+    def __init__(self, answer: hiredis.ReplyError | None) -> None:
+        super().__init__(str(answer or "a transaction was not executed"))
+        self.answer = answer
