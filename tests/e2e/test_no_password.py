@@ -2,8 +2,8 @@
 
 A real server at log level debug meets every request that carries a password, right and wrong, refused, cut short, malformed,
 in a transaction, inline, over TLS with a key that has a passphrase. Then all that it left and everything that an
-administrator can ask it (INFO, MONITOR, SLOWLOG, CLIENT LIST, CONFIG GET, ACL LIST and LOG, LATENCY, its command line) is
-searched for each password: as it is, in hexadecimal, in base64 at each alignment, and for its SHA-256 in the same forms.
+administrator can ask it (INFO, MONITOR, SLOWLOG, COMMANDLOG, TRACE, CLIENT LIST, CONFIG GET, ACL LIST and LOG, LATENCY, its
+command line) is searched for each password: as it is, in hexadecimal, in base64 at each alignment, and for its SHA-256 in the same forms.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ pytestmark = pytest.mark.skipif(SERVER_IS_REDIS, reason="Redis keeps SHA-256 in 
 
 AUDIT = ("--audit-log-categories", "all", "--audit-log-keys", "yes", "--audit-slower-than", "0")
 END = b"that was all"
+FOLLOWED = ("--trace-sample", "1", "--trace-max-len", "4096", "--commandlog-request-larger-than", "0",
+            "--commandlog-large-request-max-len", "4096", "--commandlog-reply-larger-than", "0")  # fmt: skip
 QUICK = ("--password-hash-memory", "128kb", "--password-hash-iterations", "1")
 
 
@@ -58,7 +60,7 @@ def started(scratch: Path, encryption: str) -> Iterator[tuple[Run, bytes]]:
     options = (
         "--encryption", encryption, "--loglevel", "debug", "--slowlog-log-slower-than", "0", "--slowlog-max-len", "4096",
         "--latency-monitor-threshold", "1", "--login-user-limit", "0", "--login-address-limit", "0", "--tls-port", str(free_port()),
-        "--tls-cert-file", certificate_file, "--tls-key-file", key_file, "--tls-auth-clients", "no", *AUDIT, *QUICK,
+        "--tls-cert-file", certificate_file, "--tls-key-file", key_file, "--tls-auth-clients", "no", *AUDIT, *FOLLOWED, *QUICK,
     )  # fmt: skip
     environment = {"VAYLIX_REQUIREPASS": password.decode(), "VAYLIX_TLS_KEY_FILE_PASS": passphrase.decode()}
     with Server(us_program(), options, scratch / "data", environment=environment) as server:
@@ -126,7 +128,8 @@ def changes(run: Run, admin: Wire) -> None:
 ASKED = (
     "INFO everything", "SLOWLOG GET 4096", "CLIENT LIST", "CLIENT INFO", "CONFIG GET *", "ACL LIST", "ACL LOG 4096",
     "ACL GETUSER default", "ACL GETUSER u", "ACL USERS", "LATENCY LATEST", "LATENCY HISTOGRAM", "LATENCY DOCTOR",
-    "MEMORY DOCTOR", "COMMAND LIST", "BACKUP LIST NAMES",
+    "MEMORY DOCTOR", "COMMAND LIST", "BACKUP LIST NAMES", "TRACE GET 4096", "COMMANDLOG GET 4096 large-request",
+    "COMMANDLOG GET 4096 large-reply", "METRICS",
 )  # fmt: skip
 
 
@@ -168,6 +171,7 @@ def test_no_password_is_found(tmp_path: Path, encryption: str) -> None:
         left = left_behind(run, tmp_path)
     assert {"data/wal", "data/snapshots", "data/backups", "data/audit", "log"} <= set(left)
     assert run.told["SLOWLOG GET 4096"].count(b"AUTH") > 5 and run.told["ACL LOG 4096"].count(b"auth") > 2
+    assert run.told["TRACE GET 4096"].count(b"AUTH") > 2 and run.told["COMMANDLOG GET 4096 large-request"].count(b"SETUSER") > 2
     assert run.told["MONITOR"].count(b"\r\n") > 30 and b"argon2id" in run.told["ACL LIST"]
     assert left["data/audit"].lower().count(b"setuser") > 3
     assert (b"argon2id" in left["data/backups"]) is (encryption == "no"), "what is searched can be seen"

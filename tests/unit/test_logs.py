@@ -1,7 +1,10 @@
 """Log lines: levels, forms, and that nothing from outside can forge one."""
 
+import contextlib
 import json
 import logging
+import os
+import socket
 
 import pytest
 from hypothesis import given
@@ -127,3 +130,92 @@ def test_wrong_names_are_refused(tmp_path):
         logs.configure("notice", "", "xml")
     with pytest.raises(OSError):
         logs.configure("notice", str(tmp_path / "absent" / "log"))
+
+
+# The system's log.
+
+
+class Daemon:
+    """What listens at /dev/log: a socket of datagrams."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.setblocking(False)
+
+    def heard(self):
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(self.socket.recv(65536).decode("utf-8", "replace"))
+        return found
+
+    def die(self):
+        self.socket.close()
+        os.unlink(self.path)
+
+
+def to_syslog(tmp_path, style="plain"):
+    logs.configure("debug", str(tmp_path / "log"), style, logs.Syslog("my server", "local3", str(tmp_path / "dev")))
+
+
+@pytest.mark.parametrize("style", ["plain", "json"])
+def test_messages_also_go_to_the_systems_log(tmp_path, style):
+    daemon = Daemon(tmp_path / "dev")
+    to_syslog(tmp_path, style)
+    log = logs.get_log("wal")
+    for write in (log.debug, log.verbose, log.notice, log.warning):
+        write("cut\n", bytes=5)
+    log.failure("a bug", ValueError("x"))
+    pid = os.getpid()
+    assert daemon.heard() == [
+        *(f"<{19 * 8 + severity}>my server[{pid}]: [wal] cut\\n bytes=5" for severity in (7, 6, 5, 4)),
+        f"<{19 * 8 + 4}>my server[{pid}]: [wal] a bug",
+    ]
+    assert len(lines(tmp_path / "log")) >= 5
+    daemon.die()
+
+
+def test_a_system_log_that_does_not_read_is_not_waited_for(tmp_path):
+    daemon = Daemon(tmp_path / "dev")
+    to_syslog(tmp_path)
+    log = logs.get_log("x")
+    for number in range(2000):  # some hundred datagrams fit
+        log.notice(f"message {number}")
+    early = daemon.heard()
+    assert 0 < len(early) < 2000 and early[-1].endswith(f"message {len(early) - 1}")
+    log.notice("again")
+    told, last = daemon.heard()
+    assert told.endswith(f"{2000 - len(early)} messages did not get here in time") and last.endswith("again")
+    assert len(lines(tmp_path / "log")) == 2001
+    daemon.die()
+
+
+def test_a_system_log_that_comes_back(tmp_path, capsys):
+    daemon = Daemon(tmp_path / "dev")
+    to_syslog(tmp_path)
+    log = logs.get_log("x")
+    log.notice("one")
+    daemon.die()
+    for _ in range(10):
+        log.notice("nobody hears this")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all("syslog-enabled no" in line for line in said)
+    daemon = Daemon(tmp_path / "dev")
+    log.notice("two")
+    assert [line.rpartition(" ")[2] for line in daemon.heard()] == ["two"]
+    daemon.die()
+    daemon = Daemon(tmp_path / "dev")  # between two messages
+    log.notice("three")
+    assert [line.rpartition(" ")[2] for line in daemon.heard()] == ["three"]
+    daemon.die()
+
+
+def test_a_long_message_is_cut_for_the_system_alone(tmp_path):
+    daemon = Daemon(tmp_path / "dev")
+    to_syslog(tmp_path)
+    logs.get_log("x").notice("é" * 10_000)
+    (found,) = [len(line) for line in daemon.heard()]
+    assert 4000 < found < 8200 and len(lines(tmp_path / "log")[0]) > 10_000
+    daemon.die()

@@ -21,9 +21,23 @@ container("LATENCY", group="server", since="2.8.13", summary="What was late, and
 _ADMIN: Final = "admin noscript loading stale"
 _TIPS: Final = ("nondeterministic_output", "request_policy:all_nodes", "response_policy:special")
 GRAPH_COLUMNS, GRAPH_LEVELS = 80, 4
-_ADVICE: Final = {
-    "command": "SLOWLOG GET names the slow requests; KEYS, SORT and large MGETs are the usual ones.",
-    "fsync": "the disk was slow to sync; see rdb_bgsave_in_progress and the I/O of other processes.",
+ADVICE: Final = {
+    "command": "SLOWLOG GET names the slow requests; KEYS, SORT and large MGETs are the usual ones. Use SCAN, and "
+    "fewer keys at once.",
+    "fast-command": "requests of constant cost do not get slow by themselves: the process had to wait for a processor "
+    "or for swapped memory (vmstat 1), or a client sends thousands at once.",
+    "fsync": "the disk was slow to sync. See what else writes to it (iostat -x 1), give `dir` a disk of its own, or "
+    "lower snapshot-throttle if LATENCY HISTORY snapshot has the same times.",
+    "commit": "from the log to a majority of the disks. If fsync was not late at that time, the other nodes or the "
+    "network were: `vaylix cluster status` shows who lags.",
+    "apply": "the requests of one batch took long together: SLOWLOG GET and COMMANDLOG GET 10 large-request name the "
+    "slow and the large; a pipeline of thousands is another cause.",
+    "snapshot": "how long one took; no request waits for it, but it shares disk and processor. If fsync or loop were "
+    "late at the same time, lower snapshot-throttle.",
+    "expire-cycle": "very many keys expired at the same moment: spread their expiries by a random part.",
+    "eviction-cycle": "maxmemory is reached and room has to be made: raise it, or give keys an expiry.",
+    "loop": "everybody waited, whatever they had asked for. Other events of the same second say for what; if there are "
+    "none, the machine was busy, swapping or paused (vmstat 1, st for stolen time).",
 }
 
 
@@ -116,7 +130,7 @@ def latency_doctor(client: Client, argv: Argv) -> Reply:
         return Verbatim(b"Nothing was late since the monitor was switched on or reset.\n")
     now_s = server.clock.wall_ms() // 1000
     lines = [_finding(at, kind, analyse(series, now_s)) for at, (kind, series) in enumerate(monitor.series.items(), 1)]
-    advice = [f"- {kind}: {_ADVICE[kind]}" for kind in monitor.series if kind in _ADVICE]
+    advice = [f"- {kind}: {ADVICE[kind]}" for kind in monitor.series if kind in ADVICE]
     text = "\n".join(["Late events since the start or the last LATENCY RESET:", "", *lines, "", *advice, ""])
     return Verbatim(text.encode())
 

@@ -55,6 +55,7 @@ class LogKeeper:
         """With appendfsync everysec, make durable what was written; a job of its own, because others take long."""
         if self._node.appendfsync == "everysec":
             await self._loop.run_in_executor(None, self._node.sync)
+            self._node.stages.look_at_sync()
 
     async def prepare(self) -> None:
         """One more spare if there is need of one. With the last spare gone and no room for another, writes stop."""

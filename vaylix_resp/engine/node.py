@@ -26,10 +26,10 @@ from ..state.machine import StateMachine
 from ..storage.errors import DiskFull, WalFailed
 from ..storage.wal import Wal
 from . import entries
+from .stages import FsyncStats, Stages
 
 Operation = Sequence[bytes]
 
-SLOW_US: Final = 500_000  # of an fsync: writers notice (`replication.stall`)
 TOO_LARGE: Final = (
     f"ERR too much at once: these writes are larger than {BATCH_BODY_BYTES_MAX} bytes together; none of them was made"
 )
@@ -69,34 +69,16 @@ class Run:
 
 
 class Batch:
-    """Runs that will share one fsync; `size` is that of the body so far, in bytes."""
+    """Runs that will share one fsync; `size` is that of the body so far, in bytes; times are monotonic."""
 
-    __slots__ = ("body", "count", "first", "runs", "seed", "since", "size", "timestamp_ms")
+    __slots__ = ("body", "count", "first", "runs", "seed", "since", "size", "submitted", "timestamp_ms")
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.size = 0
-        self.since: float | None = None  # when a replica first saw it, monotonic
+        self.since = self.submitted = 0.0  # when its first run joined; when it was handed to the log or the group
         self.first = self.count = self.timestamp_ms = self.seed = 0
         self.body = b""
-
-
-class FsyncStats:
-    """Durations in microseconds."""
-
-    __slots__ = ("count", "last_us", "max_us", "slow", "total_us")
-
-    def __init__(self) -> None:
-        self.count = self.last_us = self.max_us = self.slow = self.total_us = 0
-
-    def record(self, us: int) -> None:
-        self.count += 1
-        self.last_us = us
-        self.total_us += us
-        if us > self.max_us:
-            self.max_us = us
-        if us > SLOW_US:
-            self.slow += 1
 
 
 W = TypeVar("W")
@@ -117,6 +99,7 @@ class Engine(ABC, Generic[W]):
         self.clock = clock
         self.open = Batch()
         self.fsync = FsyncStats()
+        self.stages = Stages()
         self.appendfsync = "always"
         self.exit_on_io_error = exit_on_io_error
         self.failure: str | None = None  # why the log takes nothing more, until a restart
@@ -124,7 +107,9 @@ class Engine(ABC, Generic[W]):
         self.refusal: CommandError | None = None  # the answer to every write while one of the two holds
         self.on_join: Callable[[], None] = _nobody  # told when the open batch gets its first run
         self.on_open: Callable[[], None] = _nobody  # told when an empty batch takes the place of a full one
+        self.on_complete: Callable[[], None] = _nobody  # told when a batch of our own has been applied
         self.on_failure: Callable[[str], None] = _unheard
+        self.batch_bytes = BATCH_BYTES_MAX  # that make an open batch full; fewer where memory is short
         self._rng = rng
 
     @property
@@ -150,9 +135,14 @@ class Engine(ABC, Generic[W]):
         """Whether the server's own entries (expiry, what is left over) are this node's business."""
 
     @property
+    @abstractmethod
+    def in_flight(self) -> int:
+        """Batches that are on their way: sealed, and their owners not answered."""
+
+    @property
     def crowded(self) -> bool:
         """The open batch has all that one fsync should cover; further writers have to wait for the next."""
-        return self.open.size >= BATCH_BYTES_MAX
+        return self.open.size >= self.batch_bytes
 
     @property
     def pending(self) -> bool:
@@ -170,6 +160,7 @@ class Engine(ABC, Generic[W]):
         run = Run(owner, batch)
         batch.runs.append(run)
         if len(batch.runs) == 1:
+            batch.since = self.clock.now()
             self.on_join()
         return run
 
@@ -208,7 +199,9 @@ class Engine(ABC, Generic[W]):
         """fdatasync, measured. Raises WalFailed, once and for ever."""
         began = self.clock.now()
         self.wal.sync()
-        self.fsync.record(int((self.clock.now() - began) * 1e6))
+        took = self.clock.now() - began
+        self.fsync.record(int(took * 1e6))
+        self.stages.synced(took)
 
     def log_failed(self, reason: str) -> None:
         """No write is taken any more; the next start reads back what the disk really has."""
@@ -264,6 +257,7 @@ class Engine(ABC, Generic[W]):
                 target = self.open  # and all behind it: each owner's runs stay in their order
             else:
                 target = batch
+            target.since = batch.since
             target.runs.append(run)
             target.size += run.size
             run.batch = target
@@ -272,11 +266,15 @@ class Engine(ABC, Generic[W]):
     def _complete(self, batch: Batch, timestamp_ms: int, seed: int) -> None:
         """The batch is committed, and everything before it applied: let its owners apply it and answer."""
         machine = self.machine
+        if batch.count:
+            self.stages.own(batch.since, batch.submitted)
         for run in batch.runs:
             # Again for each run: its reads may have moved the world's time to the local clock.
             machine.begin_batch(timestamp_ms, seed)
             run.owner.complete(run)
         batch.runs.clear()  # run and batch refer to each other, and the collector is off
+        if batch.count:
+            self.on_complete()
 
     def _fail(self, batch: Batch, refusal: CommandError) -> None:
         for run in batch.runs:
@@ -314,11 +312,16 @@ class Node(Engine[Batch]):
     def leads(self) -> bool:
         return True
 
+    @property
+    def in_flight(self) -> int:
+        return int(self.raft.last > self.raft.applied)
+
     def seal(self) -> Batch | None:
         """Close the open batch, give its entries their places and its time; None if there is nothing in it."""
         batch = self._close()
         if batch is not None:
             batch.first = self.raft.propose(batch.count)
+            batch.submitted = self.clock.now()
             batch.timestamp_ms = max(self.clock.wall_ms(), self.machine.time_ms)
             batch.seed = self._rng.getrandbits(64)
         return batch
@@ -327,18 +330,24 @@ class Node(Engine[Batch]):
         """Nothing: the next batch gathers."""
 
     def persist(self, work: Batch) -> None:
+        began = self.clock.now()
         self.wal.append(
             work.first, work.count, self.raft.term, work.timestamp_ms, self.raft.committed, work.seed, work.body
         )
         if self.appendfsync == "always":
             self.sync()
+        self.stages.wrote(self.clock.now() - began)
 
     def persisted(self, work: Batch) -> None:
         """The batch is in the log: commit it, apply it, let its owners answer."""
-        raft, machine = self.raft, self.machine
+        raft, machine, stages = self.raft, self.machine, self.stages
         committed = raft.persist(EntryId(work.first + work.count - 1, raft.term))
         assert machine.applied == work.first - 1, (machine.applied, work.first)
+        stages.logged(work.count, len(work.body))
+        stages.durable(committed)
+        stages.applying(committed, self.clock.now())
         self._complete(work, work.timestamp_ms, work.seed)
+        stages.applied(self.clock.now())
         assert machine.applied == committed, (machine.applied, committed)
         raft.apply(committed)
 

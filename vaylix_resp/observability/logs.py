@@ -3,17 +3,21 @@
 Promise: what a client or a file put into a message cannot forge a line or move a terminal's cursor; control
 characters are escaped. Callers never pass secrets; nothing here could recognise one.
 A file is opened again when something else was renamed into its place, so logrotate needs no signal.
+Nothing here waits: a system log that is slow or away loses messages (it is told how many), the other log has them all.
 Not here: SLOWLOG and LATENCY, which clients ask for; the audit trail.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import socket
 import sys
 import time
-from logging.handlers import WatchedFileHandler
-from typing import Any
+from logging.handlers import SysLogHandler, WatchedFileHandler
+from typing import Any, NamedTuple
 
 DEBUG, VERBOSE, NOTICE, WARNING = 10, 15, 25, 30
 LEVELS = {"debug": DEBUG, "verbose": VERBOSE, "notice": NOTICE, "warning": WARNING}
@@ -78,8 +82,19 @@ def get_log(name: str) -> Log:
     return Log(name)
 
 
-def configure(level: str = "notice", path: str = "", style: str = "plain") -> None:
-    """Send messages of `level` and above to `path`, or to standard error; `style` is plain or json.
+class Syslog(NamedTuple):
+    """Where the system's log is, and how it is to file what we send."""
+
+    ident: str
+    facility: str  # user, local0 to local7
+    address: str = "/dev/log"
+
+
+def configure(
+    level: str = "notice", path: str = "", style: str = "plain", syslog: Syslog | None = None
+) -> None:
+    """Send messages of `level` and above to `path`, or to standard error; `style` is plain or json. `syslog`: there,
+    too.
 
     Replaces what an earlier call set up. Raises OSError when the file cannot be opened, ValueError for a wrong name.
     """
@@ -87,12 +102,14 @@ def configure(level: str = "notice", path: str = "", style: str = "plain") -> No
         raise ValueError(f"no such level or style: {level}, {style}")
     handler: logging.Handler = _File(path, encoding="utf-8") if path else _Stream(sys.stderr)
     handler.setFormatter(_Json() if style == "json" else _Plain())
+    handlers = [handler] if syslog is None else [handler, _System(syslog)]
     for name in (ROOT, *_FOREIGN):
         logger = logging.getLogger(name)
         for old in logger.handlers[:]:
             logger.removeHandler(old)
             old.close()
-        logger.addHandler(handler)
+        for handler in handlers:
+            logger.addHandler(handler)
         logger.propagate = False
         logger.setLevel(LEVELS[level] if name == ROOT else max(LEVELS[level], NOTICE))
 
@@ -107,13 +124,14 @@ class _Quiet(logging.Handler):
     """A log that cannot be written (full disk, closed terminal) never stops the server nor floods standard error."""
 
     failures = 0
+    what = "write the log"
 
     def handleError(self, record: logging.LogRecord) -> None:
         self.failures += 1
         if self.failures > _FAILURES_SHOWN:
             return
         try:
-            sys.stderr.write(f"vaylix: cannot write the log: {sys.exc_info()[1]}\n")
+            sys.stderr.write(f"vaylix: cannot {self.what}: {sys.exc_info()[1]}\n")
         except (OSError, ValueError):
             self.failures = _FAILURES_SHOWN  # nobody can be told
 
@@ -129,6 +147,64 @@ class _File(_Quiet, WatchedFileHandler):
             super().close()
         except OSError:
             self.handleError(logging.LogRecord(ROOT, WARNING, "", 0, "close", (), None))
+
+
+class _System(_Quiet):
+    """Datagrams to the system's log: `<priority>ident[pid]: [part] message`. A lost connection is made again."""
+
+    what = "write to the system's log; start its daemon, or set syslog-enabled no"
+    BYTES_MAX = 8 * 1024  # what the usual daemons take in one go
+    SEVERITIES = {"debug": "debug", "verbose": "info", "notice": "notice", "warning": "warning"}
+
+    def __init__(self, syslog: Syslog) -> None:
+        super().__init__()
+        self._syslog = syslog
+        self._facility = SysLogHandler.facility_names[syslog.facility]
+        self._socket: socket.socket | None = None
+        self.lost = 0  # because it was not taken at once
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self.lost and self._send(logging.WARNING, f"{self.lost} messages did not get here in time"):
+                self.lost = 0
+            if not self._send(record.levelno, _Plain.body(record)):
+                self.lost += 1
+        except OSError:
+            self._disconnect()
+            self.handleError(record)
+
+    def _send(self, levelno: int, text: str) -> bool:
+        """Whether it was taken. Raises OSError when nobody is there."""
+        severity = SysLogHandler.priority_names[self.SEVERITIES[_level_name(levelno)]]
+        head = f"<{self._facility << 3 | severity}>{self._syslog.ident}[{os.getpid()}]: "
+        data = (head + text).encode("utf-8", "backslashreplace")[: self.BYTES_MAX]
+        for again in (True, False):
+            try:
+                self._connected().send(data)
+                return True
+            except OSError as problem:
+                if problem.errno in (errno.EAGAIN, errno.ENOBUFS):
+                    return False
+                self._disconnect()  # the daemon was restarted: its socket is another one now
+                if not again:
+                    raise
+        return False
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+            self._socket.connect(self._syslog.address)
+        return self._socket
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def close(self) -> None:
+        self._disconnect()
+        super().close()
 
 
 def _level_name(levelno: int) -> str:
@@ -149,13 +225,18 @@ class _Plain(logging.Formatter):
     """`2026-11-22T13:27:49.910Z notice [wal] sealed a segment first=1 last=4711`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, object] = getattr(record, "fields", {})
-        text = " ".join([record.getMessage(), *(f"{name}={_bare(value)}" for name, value in fields.items())])
-        head = f"{_stamp(record.created)} {_level_name(record.levelno)} [{_part(record)}] "
+        line = f"{_stamp(record.created)} {_level_name(record.levelno)} {self.body(record)}"
         if record.exc_info:
             rows = self.formatException(record.exc_info).split("\n")
-            return "\n".join([head + neutralise(text), *("    | " + neutralise(row) for row in rows)])
-        return head + neutralise(text)
+            return "\n".join([line, *("    | " + neutralise(row) for row in rows)])
+        return line
+
+    @staticmethod
+    def body(record: logging.LogRecord) -> str:
+        """What is said, and by whom; without the place in our code, if there is one."""
+        fields: dict[str, object] = getattr(record, "fields", {})
+        text = " ".join([record.getMessage(), *(f"{name}={_bare(value)}" for name, value in fields.items())])
+        return f"[{_part(record)}] {neutralise(text)}"
 
 
 def _bare(value: object) -> str:

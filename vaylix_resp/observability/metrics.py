@@ -6,7 +6,8 @@ Plain integer slots that their owners raise in bulk, once per read from a socket
     stats.error("WRONGTYPE")                              for each error reply
     stats.tick(now)                                       housekeeping, about every 100 ms
 
-Not here: keyspace hits, misses and expired keys, which the state machine counts (`state.machine.World`).
+Not here: keyspace hits, misses and expired keys, which the state machine counts (`state.machine.World`); what
+batches go through (`engine.stages`).
 """
 
 from __future__ import annotations
@@ -15,39 +16,44 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..errors import CommandError
+from .histogram import NS_SHIFT, Histogram
 
-# Powers of two of 1024 ns from 1 us on; the last bucket takes everything from half a second up.
-BUCKETS: Final = 21
+BUCKETS: Final = 21  # from 1 us on; the last takes everything from half a second up
 SAMPLES: Final = 16  # a rate is the mean of so many ticks, which smooths it over 1.6 s as in Redis
 TICK_SECONDS_MIN: Final = 0.1
 ERROR_CODES_MAX: Final = 128  # different codes counted one by one; DEBUG ERROR can invent any number of them
 OTHER_ERRORS: Final = "OTHER"
 
 
-class CommandStats:
-    """What one command has cost. `buckets[i]` counts calls of less than 1024 << i ns (the last: any duration)."""
+class CommandStats(Histogram):
+    """What one command has cost: a histogram of nanoseconds, `total` is all the time it took."""
 
-    __slots__ = ("buckets", "calls", "failed_calls", "name", "nanoseconds", "rejected_calls")
+    __slots__ = ("calls", "failed_calls", "name", "rejected_calls")
 
     def __init__(self, name: str) -> None:
+        super().__init__(BUCKETS, NS_SHIFT)
         self.name = name  # "get", "config|set"
-        self.calls = self.nanoseconds = 0
+        self.calls = 0
         self.rejected_calls = 0  # refused before execution: arity, NOAUTH, MISCONF
         self.failed_calls = 0  # executed, and the reply was an error
-        self.buckets = [0] * BUCKETS
 
     @property
     def usec(self) -> int:
-        return self.nanoseconds // 1000
+        return self.total // 1000
+
+    def reset(self) -> None:
+        super().reset()
+        self.calls = self.rejected_calls = self.failed_calls = 0
 
 
 def record(stats: CommandStats, calls: int, seconds: float, failed: int = 0) -> None:
     """Count `calls` executions that took `seconds` together and are taken to have cost the same each."""
     spent = int(seconds * 1e9)
     stats.calls += calls
-    stats.nanoseconds += spent
+    stats.total += spent
     stats.failed_calls += failed
-    at = (spent // calls >> 10).bit_length()
+    each = spent // calls
+    at = (each - (each > 0) >> NS_SHIFT).bit_length()  # `add`, without the call
     stats.buckets[at if at < BUCKETS else -1] += calls
 
 
@@ -57,7 +63,7 @@ def bucket_top_usec(index: int) -> int:
     Redis keeps 128 steps between powers of two and names a bucket by the end of the step at its top, which is
     where 33 rather than 32 comes from; tools compare the numbers.
     """
-    top = 1024 << index
+    top = 1 << NS_SHIFT + index
     return (top + top // 128 - 1) // 1000
 
 
@@ -70,20 +76,6 @@ def cumulative(stats: CommandStats) -> dict[int, int]:
             total += count
             found[bucket_top_usec(index)] = total
     return found
-
-
-def percentile_usec(stats: CommandStats, percentile: float) -> float:
-    """The duration that `percentile` per cent of the calls stayed within, interpolated inside its bucket."""
-    total = sum(stats.buckets)
-    wanted = total * percentile / 100
-    passed = 0
-    for index, count in enumerate(stats.buckets):
-        if count and passed + count >= wanted:
-            low = 0 if index == 0 else 1024 << (index - 1)
-            high = 1024 << index
-            return (low + (high - low) * max(wanted - passed, 0) / count) / 1000
-        passed += count
-    return 0.0
 
 
 class Rate:
@@ -183,8 +175,7 @@ class Stats:
         """CONFIG RESETSTAT. CommandStats objects stay, because the dispatcher holds them."""
         self._zero()
         for stats in self.commands.values():
-            stats.calls = stats.nanoseconds = stats.rejected_calls = stats.failed_calls = 0
-            stats.buckets[:] = [0] * BUCKETS
+            stats.reset()
 
     def used(self) -> Sequence[CommandStats]:
         """The commands that were called or refused at least once."""

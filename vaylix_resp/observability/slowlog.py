@@ -1,7 +1,8 @@
-"""SLOWLOG: the slowest requests of late, shortened.
+"""SLOWLOG and COMMANDLOG: the requests of late that were slow, or large, or had a large reply; each kind in its log.
 
 Promise: an entry holds at most 32 words of at most 128 bytes and a note, however long the request was.
-The time is that of execution alone, without waiting for the log, reading or sending.
+Units: what a log measures is microseconds of execution alone (without waiting for the log, reading or sending), or
+bytes as they are on the wire.
 Not here: secrets; whoever notes a request has redacted it (`commands.redaction`).
 """
 
@@ -11,62 +12,69 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Protocol
+from typing import Any, Final
 
 WORDS_MAX: Final = 32  # the last of them a note when there were more, as in Redis
 WORD_BYTES_MAX: Final = 128
 
 
-class SlowLogSettings(Protocol):
-    """What is read of the settings, at each use, so CONFIG SET works at once."""
-
-    slowlog_log_slower_than: int
-    slowlog_max_len: int
-
-
 @dataclass(frozen=True, slots=True)
-class SlowEntry:
-    """One slow request; `addr` and `name` are the client's."""
+class Entry:
+    """One request; `addr` and `name` are the client's."""
 
     id: int
     unix_s: int
-    usec: int
+    value: int
     argv: tuple[bytes, ...]
     addr: str
     name: bytes
 
 
-class SlowLog:
-    """A ring of entries, newest first. Identifiers rise for the server's life, also across RESET."""
+class RequestLog:
+    """A ring of entries, newest first. Identifiers rise for the server's life, also across RESET.
 
-    def __init__(self, settings: SlowLogSettings) -> None:
-        self._settings = settings
-        self._entries: deque[SlowEntry] = deque()
+    `threshold` and `length` are the names of the settings, read at each use, so CONFIG SET works at once."""
+
+    def __init__(self, settings: Any, threshold: str, length: str) -> None:
+        self._settings, self._threshold, self._length = settings, threshold, length
+        self._entries: deque[Entry] = deque()
         self._next = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def wants(self, seconds: float) -> bool:
-        """Whether a request that took so long is kept: asked first, because redacting costs something."""
-        threshold = self._settings.slowlog_log_slower_than
-        return 0 <= threshold <= int(seconds * 1e6)
+    def wants(self, value: int) -> bool:
+        """Whether such a request is kept: asked first, because redacting costs something."""
+        threshold: int = getattr(self._settings, self._threshold)
+        return 0 <= threshold <= value
 
-    def note(self, argv: Sequence[bytes], seconds: float, unix_s: int, addr: str, name: bytes) -> None:
-        """Keep the request if it was slow enough. The caller leaves out commands flagged `skip_slowlog`."""
-        if not self.wants(seconds):
+    def note(self, argv: Sequence[bytes], value: int, unix_s: int, addr: str, name: bytes) -> None:
+        """Keep the request if it is wanted. The caller leaves out commands flagged `skip_slowlog`."""
+        if not self.wants(value):
             return
-        self._entries.appendleft(SlowEntry(self._next, unix_s, int(seconds * 1e6), shorten(argv), addr, name))
+        self._entries.appendleft(Entry(self._next, unix_s, value, shorten(argv), addr, name))
         self._next += 1
-        while len(self._entries) > self._settings.slowlog_max_len:
+        while len(self._entries) > getattr(self._settings, self._length):
             self._entries.pop()
 
-    def newest(self, count: int) -> list[SlowEntry]:
+    def newest(self, count: int) -> list[Entry]:
         """At most `count` entries, newest first; -1 means all."""
         return list(self._entries if count < 0 else islice(self._entries, count))
 
     def reset(self) -> None:
         self._entries.clear()
+
+
+def slow(settings: Any) -> RequestLog:
+    return RequestLog(settings, "slowlog_log_slower_than", "slowlog_max_len")
+
+
+def large_requests(settings: Any) -> RequestLog:
+    return RequestLog(settings, "commandlog_request_larger_than", "commandlog_large_request_max_len")
+
+
+def large_replies(settings: Any) -> RequestLog:
+    return RequestLog(settings, "commandlog_reply_larger_than", "commandlog_large_reply_max_len")
 
 
 def shorten(argv: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -97,7 +97,10 @@ async def test_a_snapshot_is_published_and_the_log_pruned(tmp_path: Path) -> Non
     sequence = office.lab.node.applied
     assert office.checkpoint.changes_since == sequence
     office.lab.clock.ms += 5000
+    late: list[tuple[str, float]] = []
+    office.lab.node.stages.on_late, office.lab.node.stages.late_s = lambda *told: late.append(told), 0.0
     assert await office.save() is OK
+    assert ("snapshot", office.checkpoint.last_duration_s) in late
     (info,) = office.lab.store.manifest.snapshots
     assert info.sequence == office.checkpoint.sequence == sequence
     assert office.files() == [info.file] and office.segments() == []

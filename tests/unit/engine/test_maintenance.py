@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vaylix_resp.engine.maintenance import LogKeeper
+from vaylix_resp.engine.stages import Stages
 from vaylix_resp.storage.errors import DiskFull, WalFailed
 
 
@@ -37,9 +38,13 @@ class FakeNode:
         self.failure: str | None = None
         self.syncs = 0
         self.halts = 0
+        self.late: list[str] = []
+        self.stages = Stages()
+        self.stages.on_late, self.stages.late_s = lambda kind, seconds: self.late.append(kind), 0.5
 
     def sync(self) -> None:
         self.syncs += 1
+        self.stages.synced(0.6)
 
     def out_of_space(self) -> None:
         self.full = True
@@ -66,7 +71,7 @@ def test_the_fsync_of_every_second_is_for_one_mode(mode: str, syncs: int) -> Non
     node = FakeNode()
     node.appendfsync = mode
     once(node, "sync")
-    assert node.syncs == syncs
+    assert node.syncs == syncs and node.late == ["fsync"] * syncs
 
 
 def test_a_spare_is_made_when_there_is_need_of_one() -> None:

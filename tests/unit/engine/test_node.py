@@ -44,6 +44,21 @@ def test_nobody_is_told_before_the_fsync_returned() -> None:
     assert calls == [("pwrite", "fdatasync")] * 3
 
 
+def test_a_batch_is_in_flight_until_its_owners_are_answered() -> None:
+    lab = Lab()
+    seen: list[int] = []
+
+    class Looking(Client):
+        def complete(self, run: Run) -> None:
+            seen.append(lab.node.in_flight)
+            super().complete(run)
+
+    Looking(lab.node, lab.told).write(op("INCR n"))
+    assert lab.node.in_flight == 0
+    lab.commit()
+    assert seen == [1] and lab.node.in_flight == 0
+
+
 def test_what_joins_during_an_answer_shares_the_next_batch() -> None:
     lab = Lab()
 

@@ -175,7 +175,10 @@ class Driver:
             found = None  # what cannot be read is as good as pruned: the follower gets a snapshot
             if str(damage) != self._damage:  # (tried again and again while there is none)
                 self._damage = str(damage)
-                log.warning(f"the log cannot be read back for a follower, which is sent a snapshot instead: {damage}")
+                log.warning(
+                    f"the log cannot be read back for a follower, which is sent a snapshot instead: {damage}; `vaylix "
+                    "storage verify` on this node says what is damaged"
+                )
         self._guard(self.replica.core.fetched, fetch, found)
         self.replica.on_work()
 

@@ -127,7 +127,7 @@ class Joiner:
         self.last = why
         if self._patient and why != self._said:
             self._said = why
-            log.warning(f"this node has not joined a cluster yet: {why}")
+            log.warning(f"this node has not joined a cluster yet: {why}; it goes on trying")
 
 
 def address_of(text: str) -> Address:

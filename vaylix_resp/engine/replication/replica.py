@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ...clock import Clock
@@ -65,7 +65,8 @@ class Replica(Submission):
         self._parted = False
         self._closed: CommandError | None = None  # whatever becomes of the disk, clients get this
         self._successor: StateMachine | None = None  # the state of the snapshot that has just been installed
-        self._committed: deque[tuple[Entry, float]] = deque()  # to be applied; with `ack_all`, when at the latest
+        # To be applied; with `ack_all`, when at the latest; and since when they may be.
+        self._committed: deque[tuple[Entry, float, float]] = deque()
         self._start = wal.start[0]  # of the log on disk
         self.freshness = Freshness(core.read_index)
         self.everywhere = 0  # every voter is known to have the log up to here
@@ -92,7 +93,7 @@ class Replica(Submission):
 
     @property
     def _applicable(self) -> bool:
-        return bool(self._committed) and not (self.ack_all and self._holds_back(*self._committed[0]))
+        return bool(self._committed) and not (self.ack_all and self._holds_back(*self._committed[0][:2]))
 
     # What happens to it.
 
@@ -188,8 +189,10 @@ class Replica(Submission):
                 self._next = ready.persist
                 for entry in ready.persist.entries:
                     self._stamp_ms = max(self._stamp_ms, entry.timestamp_ms)
-            latest = max(self.clock.now() + self.commit_timeout_s, self.outbox.latest) if self.ack_all else 0.0
-            self._committed.extend([(entry, latest) for entry in ready.apply])
+            if ready.apply:
+                now = self.clock.now()
+                latest = max(now + self.commit_timeout_s, self.outbox.latest) if self.ack_all else 0.0
+                self._committed.extend([(entry, latest, now) for entry in ready.apply])
             if ready.reads or ready.reads_failed:
                 self._answer_reads(ready)
             if ready.status is not None:
@@ -247,18 +250,29 @@ class Replica(Submission):
                 if self.wal.failed:
                     raise WalFailed(str(failure)) from failure
             return
+        began = self.clock.now()
         if work.truncate_after is not None:
             self.wal.truncate_after(work.truncate_after)
         self.wal.save(work.hard_state, work.entries, work.hard_state.committed)
         self.sync()
+        self.stages.wrote(self.clock.now() - began)
 
     def persisted(self, work: Persist) -> None:
         self.persisting_since = None
         if work.snapshot is None:
+            self._count(work.entries)
             self.core.persisted(work.number)
         else:
             self._installed(work, work.snapshot)
         self.beside()
+
+    def _count(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.stages.logged(entry.count, len(entry.body))
+        if entries:
+            self.stages.durable(entries[-1].last)
+        else:
+            self.stages.look_at_sync()
 
     def _installed(self, work: Persist, snapshot: SnapshotMeta) -> None:
         """The log begins behind the snapshot now, and the state is to be its; or nothing has changed."""
@@ -318,9 +332,11 @@ class Replica(Submission):
         """What is committed, but no more in one go than the loop can bear."""
         size = 0
         while self._applicable and size < APPLY_BYTES:
-            entry, _ = self._committed.popleft()
+            entry, _, committed = self._committed.popleft()
             size += len(entry.body)
+            self.stages.applying(entry.last, committed)
             self.applier.apply(entry)
+            self.stages.applied(self.clock.now())
             self.core.applied(entry.last)
             self._answer(self.outbox.reads_due(entry.last))
         if self._applicable:

@@ -126,9 +126,9 @@ class Sender:
         except Unwanted as why:
             log.notice(f"a snapshot is not sent to its end: {why}", node=f"{node:016x}")
         except TimeoutError:
-            log.warning("a snapshot could not be sent: no answer", node=f"{node:016x}")
+            log.warning("a snapshot could not be sent: no answer; it is tried again", node=f"{node:016x}")
         except Refused as failure:
-            log.warning(f"a snapshot could not be sent: {failure}", node=f"{node:016x}")
+            log.warning(f"a snapshot could not be sent: {failure}; it is tried again", node=f"{node:016x}")
             await asyncio.sleep(REST_S)  # the core asks again at once
         finally:
             del self._sending[node]
@@ -355,7 +355,7 @@ class Receiver:
         return machine
 
     async def _give_up(self, why: str) -> None:
-        log.warning(f"a snapshot could not be taken: {why}")
+        log.warning(f"a snapshot could not be taken: {why}; the leader sends another one")
         if self._offer is not None:
             self._network.send(self._from, SnapshotDone(self._offer.stream, False, why))
         self._offer = None

@@ -87,6 +87,10 @@ class Submission(Engine[Persist]):
         return self.status.role is Role.LEADER
 
     @property
+    def in_flight(self) -> int:
+        return len(self.outbox)
+
+    @property
     def crowded(self) -> bool:
         return self.open.size >= OPEN_BYTES_MAX or self.outbox.overfull
 
@@ -124,17 +128,15 @@ class Submission(Engine[Persist]):
     def _may_close(self) -> bool:
         if not self.open.runs:
             return False
-        since = self.open.since
-        if since is not None and since + self.commit_timeout_s <= self.clock.now():
+        if self.open.since + self.commit_timeout_s <= self.clock.now():
             return True
         return not self.outbox.crowded
 
     def _enclose(self) -> None:
         """The open batch becomes one of those that wait for their answer."""
-        since = self.open.since
         batch = self._close()
         if batch is not None:
-            deadline = (self.clock.now() if since is None else since) + self.commit_timeout_s
+            deadline = batch.since + self.commit_timeout_s
             self.outbox.add(batch, writes=batch.count > 0, size=batch.size, deadline=deadline)
 
     def _submit(self) -> None:
@@ -147,10 +149,12 @@ class Submission(Engine[Persist]):
                 if not self._only_ours(own, status.term if self.leads else 0):
                     outbox.without_writes(own)
                     continue
+                own.batch.submitted = self.clock.now()
                 if not (self._propose(own) if self.leads else self._forward(own)):
                     break
                 self._went_on()
         for own in outbox.unasked():
+            own.batch.submitted = self.clock.now()
             if isinstance(self.core.read_index(own.token), Refused):
                 outbox.unconfirmed(own.token)
 
@@ -232,8 +236,6 @@ class Submission(Engine[Persist]):
     def _grow_impatient(self) -> None:
         """With each tick: what has waited too long is answered, what may be lost on the way is sent again."""
         now, outbox = self.clock.now(), self.outbox
-        if self.open.runs and self.open.since is None:
-            self.open.since = now
         self._answer(outbox.expired(now))
         leaderless = self._leaderless_since
         if leaderless is not None and now - leaderless >= self.no_leader_timeout_s:

@@ -7,7 +7,7 @@ Units: seconds, sequences. Not here: replies (`commands`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from ...config_cluster import split_address
 from ...config_values import BadValue
 from ...errors import CommandError
 from ...observability.logs import get_log
+from ...peers.stats import PeerStats
 from ...raft.leader import Leader
 from ...raft.progress import State
 from ...raft.ready import Status
@@ -49,6 +50,7 @@ class View:
         self._driver, self._loop, self._client = driver, loop, client
         self.on_leader: list[Callable[[Member | None, Member | None], None]] = []
         self._known_leader: Member | None = None
+        self.elections = self.leader_changes = 0
         self._counting = Counting(lambda: self._leading, loop.call_later)
         self._transfers: list[Later] = []
         self.rising = Rising(replica, driver.announced)
@@ -182,6 +184,10 @@ class View:
     def transferring(self) -> bool:
         return self._leading is not None and self._leading.target != 0
 
+    @property
+    def traffic(self) -> Mapping[int, PeerStats]:
+        return self._driver.network.status()
+
     def look(self) -> None:
         """With each tick: who waits for followers, and how old the state is."""
         replica = self._replica
@@ -238,6 +244,8 @@ class View:
         if (before.role, before.leader, before.term) != (now.role, now.leader, now.term):
             info = self._info(now.leader)
             log.notice(f"this node is {role_name(now.role)}", term=now.term, leader=info.name if info else "-")
+        if now.role is RaftRole.CANDIDATE and (before.role, before.term) != (now.role, now.term):
+            self.elections += 1
         if now.role is not RaftRole.LEADER:
             self.changes.deposed()
             self._counting.look()
@@ -250,6 +258,7 @@ class View:
         known = self._known_leader
         if _who(known) != _who(leader):
             self._known_leader = leader
+            self.leader_changes += 1
             for told in self.on_leader:
                 told(known, leader)
 

@@ -80,3 +80,24 @@ def test_whoever_asked_for_a_hand_over_is_answered_without_a_majority() -> None:
     world.run_until(world.now + 30.0)
     assert leader not in world.leaders and asked.done
     assert asked.reply.code == "INDETERMINATE" and "leads no more" in asked.reply.text
+
+
+def test_elections_and_changes_of_leadership_are_counted() -> None:
+    stage = Stage(real_disk=True)
+    old, world = stage.leader, stage.world
+    views = {node.id: view_of(node) for node in (old, *stage.followers)}
+    for view in views.values():
+        view.look()
+    before = {node: view.leader_changes for node, view in views.items()}
+    assert all(view.elections == 0 for view in views.values()) and set(before.values()) == {1}
+    stage.cut_off(old)
+    end = world.now + 20.0
+    while world.now < end:
+        world.run_until(world.now + 0.1)
+        for view in views.values():
+            view.look()
+    rivals = [view for node, view in views.items() if node != old.id]
+    assert sum(view.elections for view in rivals) >= 1 and views[old.id].elections == 0
+    assert views[old.id].leader_changes == 2, "from itself to nobody"
+    assert all(view.leader_changes >= 2 for view in rivals)
+    stage.world.close()
