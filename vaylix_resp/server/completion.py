@@ -19,7 +19,7 @@ from ..errors import CommandError
 from ..limits import OUTPUT_PAUSE_BYTES
 from ..observability.metrics import record
 from ..resp.reply import OK, Reply
-from ..resp.writer import BULK_HEADS, CRLF, ENCODERS, emit_bulks
+from ..resp.writer import BULK_HEADS, CRLF, ENCODERS, emit_bulks, encode
 from .dispatch import BLOCK, Argv, Dispatch, Item
 from .table import Bound
 
@@ -63,10 +63,13 @@ class Completion(Dispatch):
         if view.db.expires:
             shared.machine.read_at(shared.clock.wall_ms())
         handler, emit, proto = bound.handler, self._out.append, self.proto
-        calls = failed = 0
+        lateness, calls, failed = shared.lateness, 0, 0
         began = perf_counter()
         if bound.row is not None and len(row) >= ROW_MIN and (values := bound.row(view, row)) is not None:
-            self._heavy += emit_bulks(emit, values)
+            heavy = emit_bulks(emit, values)
+            if heavy >= lateness.large_reply:
+                self._note_large(row, values)
+            self._heavy += heavy
             calls, row = len(row), ()
         for argv in row:
             calls += 1
@@ -89,16 +92,22 @@ class Completion(Dispatch):
                     emit(b"$%d\r\n" % size)
                     emit(reply)
                     emit(CRLF)
+                    if size >= lateness.large_reply:
+                        lateness.reply_was(self, argv, len(encode(reply, proto)))
                     self._heavy += size
                     if self._heavy > OUTPUT_PAUSE_BYTES:
                         break
             elif type(reply) is list:
-                self.emit(reply)
+                if (size := self.emit(reply)) >= lateness.large_reply:
+                    lateness.reply_was(self, argv, size)
                 if self._heavy > OUTPUT_PAUSE_BYTES:
                     break
             else:
                 ENCODERS[type(reply)](emit, reply, proto)
-        record(bound.stats, calls, perf_counter() - began, failed)
+        seconds = perf_counter() - began
+        record(bound.stats, calls, seconds, failed)
+        if seconds >= lateness.late_s:
+            lateness.row_took(seconds)
         self.last_command = bound.name
         if shared.machine.world.events:  # a read that found nothing is an event, too
             shared.observe_changes(self)
@@ -139,11 +148,13 @@ class Completion(Dispatch):
                 self._out.append(OK.wire * calls)
                 failed = 0
             else:
-                failed = self._emit_all(bound, replies)
+                failed = self._emit_all(bound, item.requests, replies)
             record(bound.stats, calls, seconds, failed)
             self.last_command = bound.name
             if bound.timed or self.shared.observed:
-                self.shared.note_slow(self, item.requests[0], seconds / calls)
+                self.shared.lateness.request_took(self, item.requests[0], seconds / calls)
+            elif seconds >= self.shared.lateness.late_s:
+                self.shared.lateness.row_took(seconds)
             if self.tracking is not None:  # before it reads these keys again
                 self.shared.observe_changes(self, block=bound is BLOCK)
         self._depth -= 1
@@ -152,7 +163,7 @@ class Completion(Dispatch):
     def _read_behind(self, bound: Bound, item: Item) -> None:
         """The reads of an item whose turn has come; each as of now, like any other read."""
         try:
-            if item.finish is not None or bound.timed or self.shared.observed:
+            if item.finish is not None or bound.timed or self.no_touch or self.shared.observed:
                 self._read_one_by_one(bound, item)
                 return
             row = item.requests
@@ -178,10 +189,10 @@ class Completion(Dispatch):
             seconds = perf_counter() - began
             if item.finish is not None:
                 reply = self._finished(item, reply)
-            record(bound.stats, 1, seconds, self._emit_all(bound, (reply,)))
+            record(bound.stats, 1, seconds, self._emit_all(bound, (argv,), (reply,)))
             self.last_command = bound.name
             if bound.timed or shared.observed:
-                shared.note_slow(self, argv, seconds)
+                shared.lateness.request_took(self, argv, seconds)
 
     def _finished(self, item: Item, reply: Reply) -> Reply:
         assert item.bound is not None and item.finish is not None
@@ -190,10 +201,10 @@ class Completion(Dispatch):
         except Exception as bug:
             return self.bug(item.bound, bug)
 
-    def _emit_all(self, bound: Bound, replies: Sequence[Any]) -> int:
+    def _emit_all(self, bound: Bound, requests: Sequence[Argv], replies: Sequence[Any]) -> int:
         """Encode replies whose turn it is; how many are errors. Large ones leave at once, not at the end of the run."""
         emit, proto = self._out.append, self.proto
-        failed = 0
+        failed, before = 0, self._heavy
         try:
             for reply in replies:
                 kind = type(reply)
@@ -209,9 +220,18 @@ class Completion(Dispatch):
         except Exception as bug:  # half of a reply may be in the output: nothing can follow it
             self.shared.report_bug(bound.name, bug)
             self.kill()
+        if self._heavy - before >= self.shared.lateness.large_reply:
+            self._note_large(requests, replies)
         if self._heavy > OUTPUT_PAUSE_BYTES:
             self.flush()
         return failed
+
+    def _note_large(self, requests: Sequence[Argv], replies: Sequence[Any]) -> None:
+        """Together they are large; which of them is?"""
+        for argv, reply in zip(requests, replies, strict=True):
+            size = len(encode(reply, self.proto))
+            if size >= self.shared.lateness.large_reply:
+                self.shared.lateness.reply_was(self, argv, size)
 
     def fail(self, run: Run, refusal: CommandError) -> None:
         """Nothing of the run has been applied; reads in it are still answered truthfully, or refused as well."""
@@ -228,7 +248,7 @@ class Completion(Dispatch):
             replies: list[Reply] = [told for _ in item.requests]
             if item.finish is not None:
                 replies = [self._finished(item, reply) for reply in replies]
-            self._emit_all(item.bound, replies)
+            self._emit_all(item.bound, item.requests, replies)
         self._depth -= 1
         self._landed()
 
@@ -241,15 +261,27 @@ class Completion(Dispatch):
         world = self.shared.machine.world
         if world.touched or world.events:
             self.shared.observe_changes(self)
+        self.settle()
+
+    def settle(self) -> None:
+        """Unless more is to come now: send what there is, and go on with what waited."""
         if not self._depth:
             self.flush()
             if not self._flight:
                 self.at_rest()
 
+    def complete_unsent(self, run: Run) -> None:
+        """`complete`, but whoever calls also calls `settle`, in its time."""
+        self._depth += 1
+        self.complete(run)
+        self._depth -= 1
+
     # Replies.
 
-    def emit(self, reply: Reply) -> None:
+    def emit(self, reply: Reply) -> int:
         out = self._out
         at = len(out)
         ENCODERS[type(reply)](out.append, reply, self.proto)
-        self._heavy += sum(map(len, out[at:]))
+        size = sum(map(len, out[at:]))
+        self._heavy += size
+        return size

@@ -23,7 +23,7 @@ from ..security.acl_log import TOP_LEVEL
 from . import rights
 from .clients import type_of
 from .dispatch import Argv, Excess
-from .execution import Execution
+from .tracing import Tracing
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -37,11 +37,11 @@ PROTECTED_MODE = (
 )
 
 
-class Connection(Execution, asyncio.Protocol):
+class Connection(Tracing, asyncio.Protocol):
     """The protocol of one client's transport."""
 
     __slots__ = (
-        "_ended", "_last_words", "_lost", "_reader", "_reading", "_soft_since", "_transport", "_unread", "_writable",
+        "_ended", "_last_words", "_lost", "_reading", "_soft_since", "_transport", "_unread", "_writable",
         "closing",
     )  # fmt: skip
 
@@ -90,20 +90,27 @@ class Connection(Execution, asyncio.Protocol):
         stats.total_reads_processed += 1
         self.last_active = shared.now
         try:
-            if reader.trusted:
-                requests = reader.read(data)
-                if self.limiter is None:
-                    self.execute(requests, reader.raw)
-                else:
-                    self._execute_limited(requests, len(data))
-            else:
+            if not reader.trusted:
                 self._execute_untrusted(data)
+            elif shared.tracer is not None and shared.tracer.chooses():
+                self.read_followed(data)
+            else:
+                self.take(reader.read(data), len(data))
         except ProtocolError as bad:
             self._protocol_error(bad)
         if self._flight or self._backlog:
             self._held += len(data)
             if self._held > BACKLOG_BYTES_MAX:
                 self._stop_reading()
+
+    def take(self, requests: Sequence[Argv], size: int) -> None:
+        raw = self._reader.raw
+        if raw is None or len(raw) >= self.shared.lateness.large_request:
+            self.measure(requests, size)
+        if self.limiter is None:
+            self.execute(requests, raw)
+        else:
+            self._execute_limited(requests, size)
 
     def _execute_untrusted(self, data: bytes) -> None:
         """One request at a time, because AUTH lifts the bounds for what follows it.
@@ -244,7 +251,10 @@ class Connection(Execution, asyncio.Protocol):
             self._soft_since = 0.0
             return False
         self.shared.stats.client_output_buffer_limit_disconnections += 1
-        log.warning(f"a slow client was closed: {why}", client=self.id, addr=self.addr)
+        log.warning(
+            f"a slow client was closed: {why}; find out why it does not read, or raise client-output-buffer-limit",
+            client=self.id, addr=self.addr,
+        )  # fmt: skip
         return True
 
     def check_limits(self, now: float) -> None:
@@ -280,6 +290,7 @@ class Connection(Execution, asyncio.Protocol):
                 self._execute_untrusted(unread)
             except ProtocolError as bad:
                 self._protocol_error(bad)
+        self.go_on_following()
         if self._ended and not self._backlog and self.waiting is None:
             self._say_last_words()
         if not (self._flight or self._backlog):
@@ -318,7 +329,10 @@ class Connection(Execution, asyncio.Protocol):
         stats = self.shared.stats
         if text == QUERY_TOO_LARGE:
             stats.client_query_buffer_limit_disconnections += 1
-            log.warning("a client was closed: its request passes client-query-buffer-limit", client=self.id)
+            log.warning(
+                "a client was closed: its request passes client-query-buffer-limit; raise it if that was meant",
+                client=self.id, addr=self.addr,
+            )  # fmt: skip
             self.kill()
             return
         log.verbose(f"protocol error: {text}", client=self.id, addr=self.addr)

@@ -97,8 +97,8 @@ class Dispatch(Session):
         """The session's run in the open batch."""
 
     @abstractmethod
-    def emit(self, reply: Reply) -> None:
-        """Put a reply into the output now."""
+    def emit(self, reply: Reply) -> int:
+        """Put a reply into the output now; its size in bytes."""
 
     @abstractmethod
     def arrived(self, reply: Reply) -> None:
@@ -113,7 +113,7 @@ class Dispatch(Session):
             self.authenticated
             and self.multi is None
             and self.tracking is None
-            and not self.monitor
+            and not (self.monitor or self.no_touch)
             and not (self.elsewhere and not self.readonly)
             and self.reply_mode == "on"
             and (self.proto == 3 or not (self.channels or self.patterns or self.shard_channels))
@@ -224,12 +224,12 @@ class Dispatch(Session):
         if watch is not None:
             reply = watch.end(reply)
         if "skip_slowlog" not in bound.spec.flags:
-            self.shared.note_slow(self, argv, seconds)
+            self.shared.lateness.request_took(self, argv, seconds)
         if isinstance(reply, Later):
             self.waiting = reply
             reply.listen(self.arrived if self.reply_mode == "on" else self._arrived_unheard)
-        else:
-            self.answer(reply)
+        elif (size := self.answer(reply)) >= self.shared.lateness.large_reply:
+            self.shared.lateness.reply_was(self, argv, size)
         if self.tracking is not None:
             self.shared.tracking.after(self, bound.spec, argv)
         if self.shared.machine.world.events:  # a read may have missed its key
@@ -261,6 +261,8 @@ class Dispatch(Session):
     def guarded(self, bound: Bound, target: Any, argv: Argv) -> Reply:
         """The handler's reply, or the error that stands for it."""
         try:
+            if self.no_touch and bound.kind is Kind.READ and bound.name != "touch":
+                return target.world.unnoticed(bound.handler, target, argv)
             return bound.handler(target, argv)
         except CommandError as refused:
             return refused.with_traceback(None)
@@ -303,17 +305,18 @@ class Dispatch(Session):
         if self.multi is not None:
             self.multi.aborted = True
 
-    def answer(self, reply: Reply) -> None:
-        """A reply whose turn is now, or behind the session's runs in flight."""
+    def answer(self, reply: Reply) -> int:
+        """A reply whose turn is now, or behind the session's runs in flight; its size in bytes."""
         if type(reply) is CommandError:
             self.shared.stats.error(reply.code)
         if self.reply_mode != "on" or reply is NO_REPLY:
-            return
+            return 0
         run = self.newest_run()
         if run is None:
-            self.emit(reply)
-        else:
-            run.items.append(Item(None, (), wire=encode(reply, self.proto)))
+            return self.emit(reply)
+        wire = encode(reply, self.proto)
+        run.items.append(Item(None, (), wire=wire))
+        return len(wire)
 
     # For transactions (commands.ports.Client).
 
@@ -371,6 +374,7 @@ class _Block:
     """Stands in for EXEC where its block is applied: EXEC itself has been counted, `finish` makes its reply."""
 
     name = "exec"
+    kind = Kind.SESSION
     timed = True
     stats = CommandStats("exec")
 

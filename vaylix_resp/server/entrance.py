@@ -98,7 +98,10 @@ class Entrance:
 
     def _ended(self, session: Client, user: bytes, asked_by: bytes, result: Result) -> None:
         for lock in result.locks:
-            log.warning(f"locked after failed log-ins: {lock.kind} {lock.name}", strikes=lock.strikes)
+            log.warning(
+                f"locked after failed log-ins: {lock.kind} {lock.name}; ACL LOG says who tried, ACL UNLOCK ends it",
+                strikes=lock.strikes,
+            )
         name = text_of(user)
         self._shared.audit.login(session, name, name in self._accounts.users, asked_by, result)
         if result.outcome in (RIGHT, BUSY):
@@ -174,7 +177,9 @@ class Entrance:
             if not isinstance(reply, CommandError):
                 self._requirepass = password
             else:
-                log.warning(f"CONFIG SET requirepass has failed: {reply.text}")  # who asked may have gone
+                log.warning(  # who asked may have gone
+                    f"CONFIG SET requirepass has failed: {reply.text}; the old password is in force: set it again"
+                )
                 if not self._changes:
                     self._shared.settings.requirepass = self._requirepass
             if self._changes:  # first: whoever hears the answer may at once ask for another change
@@ -251,7 +256,10 @@ def _write(path: str, content: bytes) -> Reply:
     try:
         RealDisk().replace_private_file(path, content)
     except OSError as problem:
-        log.warning(f"the ACL file could not be written: {problem.strerror or problem}", path=path)
+        log.warning(
+            f"the ACL file could not be written: {problem.strerror or problem}; see to its directory, ACL SAVE again",
+            path=path,
+        )
         return error(NOT_SAVED)
     return OK
 

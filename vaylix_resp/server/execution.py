@@ -57,6 +57,10 @@ class Execution(Completion):
     def output_stalled(self) -> bool:
         """Whether the client reads too slowly for more replies to be made now."""
 
+    @property
+    def request_bytes(self) -> int:
+        return self._held if self._flight or self._backlog else 0
+
     # Entry points.
 
     def execute(self, requests: Sequence[Argv], raw: bytes | None = None) -> None:
@@ -162,9 +166,13 @@ class Execution(Completion):
                 row = row[done:]
                 done = self._reads(bound, view, row)
             return self._wait(chain(row[done:], rest))
-        if self.elsewhere or self.shared.node.refusal is not None or self.shared.maintenance.refusal is not None:
+        shared = self.shared
+        if (
+            self.elsewhere or shared.node.refusal is not None or shared.maintenance.refusal is not None
+            or shared.memory.tight
+        ):  # fmt: skip
             return self._one_by_one(row, rest)
-        if self.shared.node.crowded:
+        if shared.node.crowded:
             self.park()
             return self._wait(chain(row, rest))
         if not self._writes(bound, row, raw, longest):
@@ -199,23 +207,26 @@ class Execution(Completion):
 
         False, and nothing is done, if they are too many bytes for one go.
         """
+        batch_bytes = self.shared.node.batch_bytes
+        most = batch_bytes if batch_bytes < ROW_BYTES_MAX else ROW_BYTES_MAX
         if bound.check is None or longest <= bound.plain:
-            return self._enter(bound, row, raw)
-        if sum(map(len, row)) * WORD_BYTES + sum(map(len, chain.from_iterable(row))) > ROW_BYTES_MAX:
+            return self._enter(bound, row, raw, most)
+        if sum(map(len, row)) * WORD_BYTES + sum(map(len, chain.from_iterable(row))) > most:
             return False
         for right, refused in _checked(bound, row):
             if right:
-                self._enter(bound, right, None)
+                entered = self._enter(bound, right, None, 2 * most)
+                assert entered, "the estimate above is not that far off"
             if refused is not None:
                 self.refuse(bound, refused)
         return True
 
-    def _enter(self, bound: Bound, row: Sequence[Argv], raw: bytes | None) -> bool:
+    def _enter(self, bound: Bound, row: Sequence[Argv], raw: bytes | None, most: int) -> bool:
         if self.db:
             row, raw = [in_database(self.db, argv) for argv in row], None
         if raw is None:
             raw = entries.encode(row)
-        if len(raw) > ROW_BYTES_MAX:
+        if len(raw) > most:
             return False
         run = self.open_run()
         run.add(row, raw)

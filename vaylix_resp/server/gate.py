@@ -1,7 +1,7 @@
 """Admission: may this request run now? Pure but for ACL LOG, in Redis's order, so that the first error is the same one.
 
-unknown name, arity -> what settings forbid -> log-in -> transactions -> ACL -> where the leader is -> audit -> sizes
--> the log's state -> subscriber mode.
+unknown name, arity -> what settings forbid -> log-in -> transactions -> ACL -> where the leader is -> memory -> audit
+-> sizes -> the log's state -> subscriber mode.
 Not here: waiting (a pause, a full batch), which `execution` does.
 """
 
@@ -41,6 +41,10 @@ def refusal(
         return denied
     if session.elsewhere and (told := redirection.refusal(session, spec, argv)) is not None:
         return told
+    memory = session.server.memory
+    if memory.refusal is not None and memory.denies(session, spec):
+        full: CommandError = memory.refusal
+        return full
     if bound.audit is not None:
         unheard: CommandError | None = session.server.audit.refusal(session, bound, argv)
         if unheard is not None:

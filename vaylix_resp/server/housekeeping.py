@@ -10,15 +10,18 @@ import asyncio
 import gc
 from typing import Final
 
-from ..engine.checkpoint import Checkpoint
+from ..engine.checkpoint import TRIED_AGAIN, Checkpoint
 from ..errors import CommandError, Refused
+from ..limits import HOUSEKEEPING_HZ
 from ..observability.logs import get_log
+from .recent import PERIOD_S as POINT_S
 from .shared import Shared
 
 log = get_log("server")
 
-PERIOD_S: Final = 0.1
-SECOND: Final = 10  # turns
+PERIOD_S: Final = 1 / HOUSEKEEPING_HZ
+SECOND: Final = HOUSEKEEPING_HZ  # turns
+POINT: Final = round(POINT_S * SECOND)
 COLLECT: Final = 100  # turns between collections of cyclic garbage among young objects
 TIDY: Final = 60 * SECOND  # the window of pitr-window moves on without new snapshots, too
 CLIENTS_PER_TURN: Final = 1000
@@ -38,7 +41,9 @@ class Housekeeping:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            lay_down = self._shared.clock.now()
             await asyncio.sleep(PERIOD_S)
+            self._shared.lateness.turned(self._shared.clock.now() - lay_down - PERIOD_S)
             self._turn += 1
             self._shared.tick()
             self._expire()
@@ -48,13 +53,17 @@ class Housekeeping:
                 self._limit_output()
                 self._snapshot_if_due()
                 self._shared.publications.tidy()
+            if self._turn % POINT == 0:
+                self._shared.recent.take()
             if self._turn % TIDY == 0:
                 await self._tidy()
             if self._turn % COLLECT == 0:
                 gc.collect(1)
 
     def _expire(self) -> None:
+        began = self._shared.clock.now()
         self._expirer.run(self._expire_more)
+        self._shared.lateness.event("expire-cycle", self._shared.clock.now() - began)
 
     def _expire_more(self) -> None:
         asyncio.get_running_loop().call_soon(self._expire)
@@ -85,7 +94,10 @@ class Housekeeping:
         while slow and 0 < limit < total:
             client = slow.pop()
             total -= client.output_bytes
-            log.warning("a slow client was closed: maxmemory-clients is reached", client=client.id, addr=client.addr)
+            log.warning(
+                "a slow client was closed: maxmemory-clients is reached; find out why it does not read, or raise it",
+                client=client.id, addr=client.addr,
+            )  # fmt: skip
             self._shared.stats.evicted_clients += 1
             client.kill()
 
@@ -107,10 +119,10 @@ class Housekeeping:
             return
         started = checkpoint.start()
         if isinstance(started, CommandError):
-            log.warning(f"no snapshot: {started.text}")
+            log.warning(f"no snapshot: {started.text}; it is tried again when that is over")
 
     async def _tidy(self) -> None:
         try:
             await self._checkpoint.tidy()
         except Refused as failure:  # the files stay for now: no harm but to the room on the disk
-            log.warning(f"old snapshots and segments could not be deleted: {failure}")
+            log.warning(f"old snapshots and segments could not be deleted: {failure}; {TRIED_AGAIN}")

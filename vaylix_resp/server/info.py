@@ -16,7 +16,7 @@ from ..commands.cluster_facts import mode
 from ..commands.memory import figures
 from ..commands.ports import Server
 from ..identity import REDIS_VERSION, SERVER_NAME, VAYLIX_VERSION
-from ..observability.metrics import percentile_usec
+from ..limits import HOUSEKEEPING_HZ
 from .info_cluster import cluster, raft, replication, sentinel
 from .info_storage import encryption, persistence
 
@@ -54,13 +54,13 @@ def _server(server: Server) -> Iterable[Field]:
     yield "multiplexing_api", "epoll"
     yield "runtime", process.runtime
     yield "process_id", process.pid
-    yield "process_supervised", settings.supervised
+    yield "process_supervised", process.supervised
     yield "run_id", server.run_id
     yield "tcp_port", settings.port or settings.tls_port
     yield "server_time_usec", wall_us
     yield "uptime_in_seconds", uptime
     yield "uptime_in_days", uptime // DAY_S
-    yield "hz", settings.hz
+    yield "hz", HOUSEKEEPING_HZ
     yield "configured_hz", settings.hz
     yield "lru_clock", wall_us // 1_000_000 & _LRU_BITS
     yield "executable", process.executable
@@ -102,7 +102,7 @@ def _clients(server: Server) -> Iterable[Field]:
 def _memory(server: Server) -> Iterable[Field]:
     found = figures(server)
     used, resident, peak = found["total.allocated"], found["allocator.resident"], found["peak.allocated"]
-    system = server.process.system_memory()
+    system, counted = server.process.system_memory(), server.memory.used
     yield "used_memory", used
     yield "used_memory_human", human(used)
     yield "used_memory_rss", resident
@@ -131,6 +131,7 @@ def _memory(server: Server) -> Iterable[Field]:
     yield "maxmemory", server.settings.maxmemory
     yield "maxmemory_human", human(server.settings.maxmemory)
     yield "maxmemory_policy", server.settings.maxmemory_policy
+    yield "maxmemory_used", counted
     yield "allocator_frag_ratio", "1.00"
     yield "allocator_frag_bytes", 0
     yield "allocator_rss_ratio", f"{found['allocator-rss.ratio']:.2f}"
@@ -139,8 +140,9 @@ def _memory(server: Server) -> Iterable[Field]:
     yield "rss_overhead_bytes", 0
     yield "mem_fragmentation_ratio", f"{found['fragmentation']:.2f}"
     yield "mem_fragmentation_bytes", found["fragmentation.bytes"]
-    for name in ("mem_not_counted_for_evict", "mem_replication_backlog", "mem_total_replication_buffers",
-                 "mem_clients_slaves"):  # fmt: skip
+    # As in Redis: used_memory less this is what is compared with maxmemory.
+    yield "mem_not_counted_for_evict", max(used - counted, 0) if server.settings.maxmemory else 0
+    for name in ("mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"):
         yield name, 0
     yield "mem_clients_normal", found["clients.normal"]
     yield "mem_cluster_links", 0
@@ -172,11 +174,12 @@ def _stats(server: Server) -> Iterable[Field]:
     yield "expired_stale_perc", "0.00"
     yield "expired_time_cap_reached_count", 0
     yield "expire_cycle_cpu_milliseconds", 0
-    yield "evicted_keys", 0
+    yield "evicted_keys", world.evicted
     yield "evicted_clients", stats.evicted_clients
     yield "evicted_scripts", 0
-    yield "total_eviction_exceeded_time", 0
-    yield "current_eviction_exceeded_time", 0
+    total, current = server.memory.exceeded_ms
+    yield "total_eviction_exceeded_time", total
+    yield "current_eviction_exceeded_time", current
     yield "keyspace_hits", world.hits
     yield "keyspace_misses", world.misses
     yield "pubsub_channels", len(server.pubsub.channels)
@@ -229,7 +232,7 @@ def _cpu(server: Server) -> Iterable[Field]:
 
 def _commandstats(server: Server) -> Iterable[Field]:
     for one in server.stats.used():
-        per_call = one.nanoseconds / 1000 / one.calls if one.calls else 0.0
+        per_call = one.total / 1000 / one.calls if one.calls else 0.0
         yield (
             f"cmdstat_{one.name}",
             f"calls={one.calls},usec={one.usec},usec_per_call={per_call:.2f},"
@@ -248,7 +251,7 @@ def _latencystats(server: Server) -> Iterable[Field]:
     wanted = server.settings.latency_tracking_info_percentiles
     for one in server.stats.used():
         if one.calls:
-            shown = ",".join(f"p{percentile:g}={percentile_usec(one, percentile):.3f}" for percentile in wanted)
+            shown = ",".join(f"p{percentile:g}={one.percentile(percentile) / 1000:.3f}" for percentile in wanted)
             yield f"latency_percentiles_usec_{one.name}", shown
 
 

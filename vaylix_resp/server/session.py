@@ -101,6 +101,10 @@ class Session(ABC):
 
     @property
     @abstractmethod
+    def request_bytes(self) -> int: ...
+
+    @property
+    @abstractmethod
     def output_bytes(self) -> int: ...
 
     @abstractmethod

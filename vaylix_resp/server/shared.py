@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..clock import Clock
 from ..commands.cluster_view import ClusterView
-from ..commands.operations import EXEC, IN
 from ..commands.ports import Client, Later
-from ..commands.redaction import redacted
 from ..commands.registry import CATALOG, COMMANDS
 from ..commands.spec import CommandSpec
 from ..config import Settings
@@ -26,11 +24,9 @@ from ..engine.node import Engine
 from ..engine.password_pool import Workers
 from ..engine.publication import Publications, abandoned, name_of
 from ..errors import CommandError
-from ..observability.latency import LatencyMonitor
 from ..observability.logs import get_log
 from ..observability.metrics import Stats
 from ..observability.process import Process
-from ..observability.slowlog import SlowLog
 from ..resp.reply import OK, Reply
 from ..security.acl import bytes_of
 from ..state.views import ReadView
@@ -39,14 +35,19 @@ from . import gate, info, sizes
 from .audit import SILENT, SLOW_US_MIN, Silent
 from .clients import Clients
 from .entrance import Entrance
+from .lateness import Lateness
 from .maintenance import MaintenanceMode
+from .memory import MemoryLimit
+from .metrics import everything
 from .monitor import Monitors
 from .proposals import Expirer, propose
 from .pubsub import Hub
 from .quotas import Quotas
+from .recent import Recent
 from .session import Session
 from .switching import Switching
 from .table import Bound, CommandTable
+from .tracing import Tracer
 from .tracking import TrackingTable
 from .watchers import Watchers
 
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
 
 log = get_log("server")
 
-# Slow-log thresholds below this need every request timed by itself; above, those of constant cost cannot reach it.
-SLOW_EACH_US: Final = 1000
 HTTP: Final = (b"post", b"host:")  # first words of an HTTP request: somebody's browser is being used against us
 
 
@@ -85,8 +84,10 @@ class Shared:
         self.pubsub = Hub(self.clients)
         self.tracking = TrackingTable(self.clients, settings)
         self.monitors = Monitors()
-        self.slowlog = SlowLog(settings)
-        self.latency = LatencyMonitor(settings)
+        self.lateness = Lateness(self)
+        self.slowlog, self.latency = self.lateness.slowlog, self.lateness.latency
+        self.tracer: Tracer | None = None  # while trace-sample is 0
+        Tracer(self)
         self.run_id = run_id
         self.started = self.now = clock.now()  # `now` is as of the last tick: good enough for idle times
         self.entrance = Entrance(self, self.accounts, workers)
@@ -101,7 +102,7 @@ class Shared:
         self.process = Process()
         self.config_file = settings.config_file
         self.expirer = Expirer(self)
-        self.rng = random.Random()
+        self.rng: random.Random = random.Random()
         leftovers = () if node.clustered else list(self.machine.world.staged)  # they may be another node's, at work
         self.publications = Publications(self.propose, self._new_publication, leftovers)
         if node.clustered:
@@ -112,6 +113,7 @@ class Shared:
         self._cluster: ClusterView | None = None  # a single node without raft-port has none
         self.switching = Switching(self)
         self.tls: Any = None  # server.tls_door.Door, given by the listener when there is a tls-port
+        self.node_tls: Any = None  # peers.tls.ClusterTls, with tls-cluster
         self.buffering: set[Connection] = set()  # clients that do not read as fast as they ask
         self.watchers = Watchers(self.machine.world)
         self.machine.on_bug = self._apply_bug
@@ -119,7 +121,9 @@ class Shared:
         self.clients.on_resume.append(self.release_parked)
         settings.subscribe("notify-keyspace-events", lambda _: self.refresh())
         settings.subscribe("slowlog-log-slower-than", lambda _: self.refresh())
+        self.memory = MemoryLimit(self)
         self.refresh()
+        self.recent = Recent(self)
 
     def view(self, db: int) -> ReadView:
         self.machine.read_at(self.clock.wall_ms())
@@ -145,6 +149,12 @@ class Shared:
 
     def info(self, sections: Sequence[str]) -> str:
         return info.render(self, sections)
+
+    def metrics(self) -> dict[str, int | float]:
+        return everything.samples(self)
+
+    def metrics_text(self) -> bytes:
+        return everything.text(self)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, callback)
@@ -182,10 +192,9 @@ class Shared:
     def refresh(self) -> None:
         """Work out who has to be told of what; called when settings, monitors, watchers or trackers change."""
         settings, world = self.settings, self.machine.world
-        threshold = settings.slowlog_log_slower_than
         self.observed = bool(
             self.monitors.active
-            or 0 <= threshold < SLOW_EACH_US
+            or self.lateness.each
             or self.audit.slow_s * 1e6 < SLOW_US_MIN
             or self.clients.pause_kind(self.clock.now())
             or "m" in settings.notify_keyspace_events  # reads have events, too
@@ -240,6 +249,7 @@ class Shared:
         """Entries of others have been applied here."""
         self.entrance.changed()
         self.maintenance.changed()
+        self.memory.changed()
         world = self.machine.world
         if world.touched or world.events:
             self.observe_changes(None)
@@ -255,8 +265,13 @@ class Shared:
     # What execution asks of it.
 
     def holds_back(self, client: Session, bound: Bound) -> bool:
-        """Whether a pause, a full batch or a full audit makes this request wait; the client is woken when that ends."""
+        """Whether a pause, a full batch, a full audit or keys that have to make room let this request wait.
+
+        The client is woken when that ends."""
         if (bound.audit is not None or bound.name == "exec") and self.audit.crowded:
+            client.park()
+            return True
+        if self.memory.waits and self.memory.denies(client, bound.spec):
             client.park()
             return True
         if not (self.node.crowded and (self.node.clustered or gate.writes(client, bound.spec))):
@@ -298,26 +313,14 @@ class Shared:
                 self.monitors.feed(queued, words, db, client.addr, now_us)
         self.monitors.feed(spec, argv, client.db, client.addr, now_us)
 
-    def note_slow(self, client: Client, argv: Sequence[bytes], seconds: float) -> None:
-        if self.slowlog.wants(seconds):
-            shown = self._as_asked(argv)
-            self.slowlog.note(shown, seconds, self.clock.wall_ms() // 1000, client.addr, client.name)
-        if seconds >= self.audit.slow_s:
-            self.audit.slow(client, argv if argv[0] != IN else argv[2:], seconds)
-        if self.latency.enabled:
-            self.latency.note("command", seconds * 1000, self.clock.wall_ms() // 1000)
-
-    def _as_asked(self, argv: Sequence[bytes]) -> Sequence[bytes]:
-        """A request, or the operation that was made of it, as the client wrote it, without secrets."""
-        if argv[0] == IN:
-            argv = argv[2:]
-        return (b"EXEC",) if argv[0] == EXEC else redacted(self.table.find(argv).spec, argv)
-
     def look_for_http(self, client: Client, argv: Sequence[bytes]) -> bool:
         """Whether an unknown command is the beginning of an HTTP request; then the client is closed, unanswered."""
         if argv[0].lower() not in HTTP:
             return False
-        log.warning("an HTTP request was closed: cross-protocol scripting?", addr=client.addr)
+        log.warning(
+            "an HTTP request was closed: somebody's browser may be used against this server; find out who sends it, "
+            "and set a password", addr=client.addr,
+        )  # fmt: skip
         client.kill()
         return True
 
@@ -343,6 +346,7 @@ class Shared:
         """About ten times a second: rates and ends of pauses."""
         self.now = now = self.clock.now()
         self.stats.tick(now)
+        self.memory.tick()
         if not self.clients.pause_kind(now):
             if self.observed:
                 self.refresh()

@@ -133,7 +133,10 @@ class Door:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as problem:
-                log.warning(f"no TLS client can be accepted: {problem.strerror or problem}")
+                log.warning(
+                    f"no TLS client can be accepted: {problem.strerror or problem}; it is tried again; raise the limit "
+                    "of open files (LimitNOFILE, ulimit -n) or lower maxclients"
+                )
                 self._pause_for(RETRY_S)
                 return
             self._admit(client, address, self._sockets[sock])
@@ -281,7 +284,10 @@ class Door:
         self._taken(why)
 
     def _kept(self, why: str, problem: str) -> None:
-        log.warning(f"TLS certificates were not reloaded ({why}): {problem}; the ones in force stay")
+        log.warning(
+            f"TLS certificates were not reloaded ({why}): {problem}; the ones in force stay: mend the files, which are "
+            "looked at again when they change, and on SIGHUP"
+        )
         self.on_reload(why, False)
 
     def _taken(self, why: str) -> None:

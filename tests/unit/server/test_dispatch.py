@@ -609,3 +609,11 @@ def test_no_request_leaves_garbage_that_only_the_collector_finds(stage):
             assert gc.collect() == 0, line
     finally:
         gc.enable()
+
+
+def test_a_transaction_behind_a_write_of_a_client_that_leaves_no_traces(stage):
+    """EXEC without writes runs behind the batch in flight, where something stands in for its handler."""
+    client = stage.connect("CLIENT NO-TOUCH on")
+    client.send("SET a 1", "MULTI", "GET a", "CLIENT TRACKING on PREFIX a", "EXEC")
+    stage.commit()
+    assert client.heard()[-1] == "[1 -ERR PREFIX option requires BCAST mode to be enabled]"

@@ -3,7 +3,6 @@
 import pytest
 
 from tests.unit.server.front import pack
-from vaylix_resp.engine import node as node_module
 from vaylix_resp.limits import BACKLOG_BYTES_MAX, KIB
 from vaylix_resp.server import execution
 
@@ -12,7 +11,7 @@ BATCH, ROW = 64 * KIB, 2 * KIB  # instead of megabytes, in tests of full batches
 
 @pytest.fixture
 def small(stage, monkeypatch):
-    monkeypatch.setattr(node_module, "BATCH_BYTES_MAX", BATCH)
+    stage.node.batch_bytes = BATCH
     monkeypatch.setattr(execution, "ROW_BYTES_MAX", ROW)
     return stage
 

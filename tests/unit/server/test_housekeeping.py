@@ -45,8 +45,8 @@ def stage():
     stage.close()
 
 
-def turns(stage, count, monkeypatch):
-    """Let it run so many turns, without waiting for any."""
+def turns(stage, count, monkeypatch, late_ms=0):
+    """Let it run so many turns, without waiting for any; each is this late."""
     left = [count]
 
     async def sleep(seconds):
@@ -54,7 +54,7 @@ def turns(stage, count, monkeypatch):
             if not left[0]:
                 raise asyncio.CancelledError
             left[0] -= 1
-            stage.clock.ms += round(seconds * 1000)
+            stage.clock.ms += round(seconds * 1000) + late_ms
 
     monkeypatch.setattr(module.asyncio, "sleep", sleep)
 
@@ -64,6 +64,26 @@ def turns(stage, count, monkeypatch):
 
     asyncio.run(run())
     stage.breathe()
+
+
+def test_a_loop_that_turns_late_is_an_event(stage, monkeypatch):
+    stage.settings.set_many([("latency-monitor-threshold", "50")])
+    turns(stage, 2, monkeypatch, late_ms=49)
+    assert stage.shared.latency.series == {}
+    turns(stage, 1, monkeypatch, late_ms=70)
+    assert stage.shared.latency.series["loop"].max_ms in (69, 70)
+    assert stage.shared.lateness.loop.percentile(100) >= 0.07e9
+
+
+def test_a_long_look_for_expired_keys_is_an_event(stage, monkeypatch):
+    stage.settings.set_many([("latency-monitor-threshold", "50")])
+
+    def slow(again):
+        stage.clock.ms += 90
+
+    stage.shared.expirer.run = slow
+    turns(stage, 1, monkeypatch)
+    assert stage.shared.latency.series["expire-cycle"].max_ms in (89, 90)
 
 
 def test_expired_keys_go_with_the_next_turn(stage, monkeypatch):

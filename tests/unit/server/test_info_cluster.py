@@ -5,6 +5,7 @@ import pytest
 from tests.unit.fake_admin import FakeAdmin
 from tests.unit.fake_cluster import IDS, FakeView
 from vaylix_resp.server.info import render
+from vaylix_resp.state.versions import CURRENT
 
 # redis-server 7.0.15 as a replica.
 OF_A_REPLICA = """
@@ -86,11 +87,11 @@ def test_raft():
         "raft_role": "follower", "raft_is_voting": "yes", "raft_voted_for": str(IDS[1]),
         "raft_leader_id": str(IDS[1]), "raft_quorum_fresh": "yes", "raft_staleness_ms": "100", "raft_current_term": "7",
         "raft_num_nodes": "3", "raft_num_voting_nodes": "2", "raft_commit_index": "7",
-        "raft_cluster_version": "1", "raft_cluster_version_understood": "2",
+        "raft_cluster_version": "1", "raft_cluster_version_understood": str(CURRENT),
     } == found  # fmt: skip
     assert found["raft_node2"] == (
         f"id={IDS[2]},state=connected,voting=yes,addr=10.0.0.2,port=6379,last_conn_secs=0,name=node-2,"
-        "raft=10.0.0.2:16379,feed=replicate,match=90,lag=10,understands=2"
+        f"raft=10.0.0.2:16379,feed=replicate,match=90,lag=10,understands={CURRENT}"
     )
     assert found["raft_node3"].startswith(f"id={IDS[3]},state=disconnected,voting=no,")
     assert found["raft_node3"].endswith(

@@ -270,7 +270,7 @@ def test_slow_commands(stage):
     client = stage.connect()
     client.ask("SET a 1")
     for seconds in (0.001, 0.5):
-        stage.shared.note_slow(client.session, (b"GET", b"a"), seconds)
+        stage.shared.lateness.request_took(client.session, (b"GET", b"a"), seconds)
     (record,) = stage.found("slow")
     assert (record["command"], record["keys"], record["latency_us"]) == ("get", 1, 500_000)
     assert not stage.shared.observed
@@ -344,7 +344,7 @@ def test_head(stage):
 
 
 def test_the_smallest_threshold_is_that_of_the_slow_log():
-    from vaylix_resp.server.shared import SLOW_EACH_US
+    from vaylix_resp.server.lateness import SLOW_EACH_US
 
     assert module.SLOW_US_MIN == SLOW_EACH_US
 

@@ -41,15 +41,15 @@ def test_a_line_tells_the_state():
     client.db, client.last_command = 4, "client|list"
     client.watched = {(0, b"k"): 1}
     client.multi = Block(7, 300)
-    client.input_bytes, client.output_bytes = 10, 20
+    client.input_bytes, client.request_bytes, client.output_bytes = 10, 40, 20
     found = fields(describe(client, 1000.0 + 65.9))
     expected = {
         "name": "me", "age": "65", "idle": "65", "db": "4", "sub": "2", "psub": "1", "ssub": "3", "multi": "7",
-        "watch": "1", "qbuf": "10", "multi-mem": "300", "omem": "20", "oll": "1", "events": "rw",
+        "watch": "1", "qbuf": "10", "argv-mem": "40", "multi-mem": "300", "omem": "20", "oll": "1", "events": "rw",
         "cmd": "client|list", "redir": "1", "resp": "3", "flags": "Pxt",
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
-    assert int(found["tot-mem"]) > 330
+    assert int(found["tot-mem"]) > 370
 
 
 class Block:

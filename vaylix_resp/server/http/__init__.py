@@ -1,0 +1,1 @@
+"""What is served over HTTP at `http-port`: metrics, probes and a page for people."""

@@ -1,0 +1,1 @@
+"""Every metric, one row of a table each; grouped by subject."""

@@ -1,0 +1,85 @@
+"""Is this node fit to serve clients, and if not, why? One table of reasons, for /readyz, metrics and whoever asks.
+
+Promise: "not ready" means that clients are better served by another node, or have to wait; each reason says what is
+wrong in words that name what to look at. Not here: whether the process lives (`http.probes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from ..commands.ports import Server
+from ..errors import printable
+
+CAUGHT_UP_S: Final = 10.0  # how old what a follower has applied may be; a healthy one is below a second
+
+
+class Check(NamedTuple):
+    name: str
+    ok: bool
+    detail: str = ""  # what is wrong; "" if nothing is
+
+
+def _log(server: Server) -> str:
+    failure = server.node.failure
+    return f"the log has failed ({failure}): no write is taken until a restart on a healthy disk" if failure else ""
+
+
+def _disk(server: Server) -> str:
+    return "the disk is full: writes are refused until there is room" if server.node.full else ""
+
+
+def _membership(server: Server) -> str:
+    view = server.cluster
+    if view is None or any(member.id == view.id for member in view.members):
+        return ""
+    return "this node is no member of its cluster (any more)"
+
+
+def _leader(server: Server) -> str:
+    view = server.cluster
+    known = view is None or view.leader is not None
+    return "" if known else "no leader is known: a majority of the nodes has not been heard lately"
+
+
+def _data(server: Server) -> str:
+    view = server.cluster
+    stopped = view.stopped if view is not None else None
+    return f"this node serves nobody: {stopped.text}" if stopped is not None else ""
+
+
+def _caught_up(server: Server) -> str:
+    view = server.cluster
+    if view is None:
+        return ""
+    age_s = view.staleness_s
+    if age_s is None:
+        return "it is not known yet how far this node is behind its leader"
+    return "" if age_s <= CAUGHT_UP_S else f"what is applied here is up to {age_s:.0f} s old"
+
+
+def _maintenance(server: Server) -> str:
+    mode = server.machine.world.maintenance
+    if not mode.on:
+        return ""
+    said = printable(mode.message, len(mode.message)) if mode.message else "no message"
+    return f"maintenance mode is on ({said}): writes are refused until MAINTENANCE OFF"
+
+
+CHECKS: Final[dict[str, Callable[[Server], str]]] = {
+    "log": _log,
+    "disk": _disk,
+    "membership": _membership,
+    "leader": _leader,
+    "data": _data,
+    "caught-up": _caught_up,
+    "maintenance": _maintenance,
+}
+
+
+def checks_of(server: Server) -> Iterable[Check]:
+    """Every row of the table, in its order."""
+    for name, check in CHECKS.items():
+        wrong = check(server)
+        yield Check(name, not wrong, wrong)
