@@ -26,7 +26,7 @@ from ..config_values import BadValue
 from ..errors import EX_OK
 from . import reach
 from .output import Group, print_json, table
-from .reach import Target, connected, target_of, told
+from .reach import Target, connected, plain, target_of, told
 
 EX_UNHEALTHY: Final = 1
 REPLY_BYTES_MAX: Final = 1 << 20  # of one answer: fifteen nodes need a few thousand
@@ -213,7 +213,7 @@ def _ask(target: Target, credentials: Credentials, wait_s: float) -> Status:
     try:
         with connected(target, wait_s) as connection:
             _request(connection, hello)
-            status: Status = _plain(_request(connection, ("RAFT", "STATUS")))
+            status: Status = plain(_request(connection, ("RAFT", "STATUS")))
             return status
     except (OSError, OverflowError) as error:
         raise Unanswered(told(error)) from error
@@ -232,12 +232,3 @@ def _request(connection: socket.socket, words: tuple[str, ...]) -> Any:
     if isinstance(reply, hiredis.ReplyError):
         raise Unanswered(str(reply))
     return reply
-
-
-def _plain(value: Any) -> Any:
-    """Text for bytes, all the way down."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, dict):
-        return {_plain(name): _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value

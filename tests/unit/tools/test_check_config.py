@@ -32,13 +32,17 @@ def run(capsys, *words: str) -> tuple[int, str, str]:
 
 def test_it_says_what_it_amounts_to_and_hides_secrets(capsys, monkeypatch):
     monkeypatch.setenv("VAYLIX_REQUIREPASS", SECRET)
-    code, out, err = run(capsys, "--timeout", "5", "--maxmemory", "1mb", "--save", "", "--user", f"u on >{SECRET}")
+    code, out, err = run(
+        capsys, "--timeout", "5", "--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru", "--save", "", "--user",
+        f"u on >{SECRET}",
+    )  # fmt: skip
     assert (code, err) == (EX_OK, "")
     assert out.splitlines() == [
-        "warning: maxmemory is shown to tools but not enforced: no key is evicted, no write refused",
+        "warning: maxmemory-policy allkeys-lru: at maxmemory, keys that were acknowledged are deleted",
         "timeout 5   (command line)",
         'save ""   (command line)',
         "maxmemory 1048576   (command line)",
+        "maxmemory-policy allkeys-lru   (command line)",
         "requirepass (secret)   (VAYLIX_REQUIREPASS)",
         "user (secret)   (command line)",
         "The configuration is valid; every directive not listed has its default.",

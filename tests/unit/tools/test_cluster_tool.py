@@ -10,7 +10,8 @@ from tests.unit.fake_admin import FakeAdmin
 from tests.unit.fake_cluster import IDS, FakeView
 from vaylix_resp import cli
 from vaylix_resp.resp.writer import encode
-from vaylix_resp.tools.cluster import Report, Unanswered, _plain, as_data, gather, render, row
+from vaylix_resp.state.versions import CURRENT
+from vaylix_resp.tools.cluster import Report, Unanswered, plain, as_data, gather, render, row
 from vaylix_resp.tools.reach import Target
 
 ASKED = Target("127.0.0.1", 6380)
@@ -31,7 +32,7 @@ def status(me, leader=1, **changes):
         view.change(number, **facts)
     server = FakeAdmin()
     server.cluster = view
-    found = _plain(server.connect().call("RAFT", "STATUS"))
+    found = plain(server.connect().call("RAFT", "STATUS"))
     return {**found, **changes}
 
 
@@ -55,7 +56,7 @@ def shown(report):
 def test_each_node_speaks_for_itself():
     report = gather(ASKED, nodes(first=status(2), n1=status(1, applied=100, committed=100), n3=status(3, applied=80)))
     assert shown(report) == [
-        f"cluster {'c' * 32}: led by node-1 at 10.0.0.1:6379, term 7, version 1 (not yet 2: on its way); asked node-2 at 127.0.0.1:6380",
+        f"cluster {'c' * 32}: led by node-1 at 10.0.0.1:6379, term 7, version 1 (not yet {CURRENT}: on its way); asked node-2 at 127.0.0.1:6380",
         "",
         "node address role term committed applied lag heard ms fsync ms state",
         "node-1 10.0.0.1:6379 leader 7 100 100 0 0 0.0 / 0.1 leader",
@@ -94,7 +95,7 @@ def test_who_knows_most_is_believed():
 def test_no_leader_is_named_when_nobody_knows_one():
     report = gather(ASKED, nodes(first=status(2, leader=None), n1=Unanswered("no"), n3=status(3, leader=None)))
     assert not report.led
-    assert shown(report)[0].startswith(f"cluster {'c' * 32}: NO LEADER IS KNOWN, term 7, version 1 (not yet 2: on its way); asked node-2")
+    assert shown(report)[0].startswith(f"cluster {'c' * 32}: NO LEADER IS KNOWN, term 7, version 1 (not yet {CURRENT}: on its way); asked node-2")
 
 
 def test_another_node_at_an_address_is_not_taken_for_it():
@@ -105,7 +106,7 @@ def test_another_node_at_an_address_is_not_taken_for_it():
 
 def test_a_server_alone_is_no_cluster_and_has_no_name_made_up():
     server = FakeAdmin()
-    found = _plain(server.connect().call("RAFT", "STATUS"))
+    found = plain(server.connect().call("RAFT", "STATUS"))
     lines = shown(Report(found, {found["id"]: found}, {}))
     assert lines[0] == f"no cluster: the server at 127.0.0.1:6380 has no raft-port and stands alone; term {found['term']}"
     assert len(lines) == 4 and lines[3].startswith("- 127.0.0.1:6379 leader ")
@@ -236,9 +237,9 @@ def test_a_cluster_without_a_leader_is_exit_code_1(server, capsys):
 
 
 @pytest.mark.parametrize(("facts", "changes", "says"), [
-    ({}, {"cluster-version": 2}, "version 2"),
-    ({}, {}, "version 1 (not yet 2: on its way)"),
-    ({2: {"understands": 1}, 3: {"understands": None}}, {}, "version 1 (not yet 2: node-2 (1), node-3 (?))"),
+    ({}, {"cluster-version": CURRENT}, f"version {CURRENT}"),
+    ({}, {}, f"version 1 (not yet {CURRENT}: on its way)"),
+    ({2: {"understands": 1}, 3: {"understands": None}}, {}, f"version 1 (not yet {CURRENT}: node-2 (1), node-3 (?))"),
 ])  # fmt: skip
 def test_the_cluster_version_and_who_holds_it_back(facts, changes, says):
     report = gather(ASKED, nodes(first=status(1, members=facts, **changes), n2=Unanswered("no"), n3=Unanswered("no")))
