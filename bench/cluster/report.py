@@ -98,10 +98,10 @@ def page(results: Results) -> str:
     if results.gaps:
         lines = "\n".join(gaps_line(gaps) for gaps in results.gaps)
         settings = f"redis-py, `socket_timeout` {SOCKET_TIMEOUT_S:.0f} s, `Retry(ExponentialBackoff(), 3)`"
-        text += f"{settings}:\n\n```\n{lines}\n```\n\n"
+        text += f"{settings}:\n\n```text\n{lines}\n```\n\n"
     if results.returns:
         lines = "\n".join(return_line(back) for back in results.returns)
-        text += f"A node that was away:\n\n```\n{lines}\n```\n"
+        text += f"A node that was away:\n\n```text\n{lines}\n```\n"
     return text
 
 
