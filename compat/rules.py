@@ -100,7 +100,7 @@ def same_hello(_argv: Argv, redis: Value, us: Value) -> bool:
 
 
 def idle_time_untracked(_argv: Argv, redis: Value, us: Value) -> bool:
-    return redis.kind == ":" and us.is_error and us.items.startswith(b"ERR Idle time is not tracked")
+    return redis.kind == ":" and us.is_error and us.items.startswith(b"ERR An LRU maxmemory policy is not selected")
 
 
 def password_unverified(_argv: Argv, redis: Value, us: Value) -> bool:

@@ -55,7 +55,7 @@ class RandomKey:
 
 @dataclass(frozen=True, slots=True)
 class DumpRestore:
-    """DUMP a key on each server, RESTORE each its own payload, and redis-server's payload on us."""
+    """DUMP a key on each server, compare the payloads, RESTORE either on both."""
 
     source: bytes
     target: bytes

@@ -184,7 +184,7 @@ def test_command_docs_of_one_command(fresh: Server) -> None:
 
 
 def test_rdb_is_given_or_refused_in_time(vaylix: Server, tmp_path: Path) -> None:
-    """--rdb asks for Redis's own file format by replication; we have none to give and say so at once."""
+    """--rdb asks for a file by replication; we have none to give and say at once how to get one."""
     began = time.monotonic()
     done = subprocess.run(
         ["redis-cli", "-p", str(vaylix.port), "--rdb", str(tmp_path / "dump.rdb")],
@@ -192,3 +192,4 @@ def test_rdb_is_given_or_refused_in_time(vaylix: Server, tmp_path: Path) -> None
     )  # fmt: skip
     assert time.monotonic() - began < 10
     assert done.returncode != 0
+    assert b"vaylix export --rdb FILE" in done.stdout + done.stderr

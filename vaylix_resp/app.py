@@ -20,10 +20,12 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
+from . import app_posture as posture
 from . import identity
 from .app_boot import Boot
 from .app_cluster import Cluster
-from .app_posture import raise_file_limit
+from .app_notify import notifier, standing
+from .app_pidfile import PidFile
 from .clock import Clock, SystemClock
 from .commands.ports import Later
 from .config import Settings
@@ -48,7 +50,8 @@ from .security.tls import Keeper, Options
 from .server.audit import Trail
 from .server.group_trail import GroupTrail
 from .server.housekeeping import Housekeeping
-from .server.listener import Listener, display
+from .server.http.door import HttpDoor
+from .server.listener import Listener
 from .server.shared import Shared
 from .server.tls_door import Door
 from .storage.errors import StorageError
@@ -63,12 +66,13 @@ AGAIN: Final = -1  # in the place of an exit code: the same command line from it
 
 def serve(settings: Settings) -> int:
     """Run until a signal or SHUTDOWN; the exit code."""
-    logs.configure(settings.loglevel, settings.logfile, settings.log_format)
+    logs.configure(settings.loglevel, settings.logfile, settings.log_format, posture.syslog_of(settings))
     settings.subscribe("loglevel", logs.set_level)
     settings.subscribe("write-ack-mode", _warn_of_ack_mode)
+    posture.announce(settings)
     for warning in settings.warnings:
         log.warning(warning)
-    raise_file_limit(settings)
+    posture.raise_file_limit(settings)
     gc.disable()  # until recovery is through it would walk a growing state again and again; then see `App.run`
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -96,6 +100,9 @@ class App:
         self._ticking: asyncio.Task[None] | None = None  # with a raft port
         self._trail: Trail | None = None
         self._audit_reading: Reading | None = None
+        self._notify = notifier(settings.supervised, os.environ, os.getpid(), clock)
+        self._pidfile = PidFile(settings.pidfile, os.getpid())
+        self._http = HttpDoor(settings)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -103,11 +110,21 @@ class App:
         return self._boot.environment
 
     async def run(self) -> int:
+        """Until a stop is asked for; the exit code. Who asks over HTTP is told from the first moment how it stands."""
+        try:
+            self._http.open()
+            return await self._run()
+        finally:
+            self._pidfile.remove()
+            self._http.close()
+
+    async def _run(self) -> int:
         loop = asyncio.get_running_loop()
         self._stop = stop = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._request_stop, EX_OK)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._notify.status("starting: recovery, then the group if there is one")
         certificates = Keeper(Options.of(self.settings), self.clock) if self.settings.tls_port else None
         boot = self._boot
         store, node = await self._or_stop(boot.member()) if raft_port(self.settings) else boot.alone()
@@ -135,6 +152,7 @@ class App:
         housekeeping = Housekeeping(shared, checkpoint)
         listener = Listener(shared, certificates)
         jobs: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        await self._http.serve(shared, "starting: waiting for the cluster" if cluster is not None else "starting")
         if cluster is not None:
             await self._or_stop(self._open_cluster(cluster, shared, commit))
             if cluster.renewal is not None:
@@ -142,6 +160,9 @@ class App:
                 cluster.renewal.on_reload = partial(_certificates_reloaded, shared, whose="nodes")
         await listener.open()
         jobs += [keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run]
+        if self._notify.active:
+            shared.process.supervised = "systemd"
+            jobs.append(partial(self._notify.run, partial(standing, shared)))
         if self._trail is not None:
             jobs.append(self._trail.run)
         if listener.door is not None:
@@ -152,7 +173,13 @@ class App:
         for task in tasks:
             task.add_done_callback(self._task_ended)
         self.settings.user = self.settings.role = ()  # they may hold passwords, and have served
-        self._ready(store, node)
+        posture.ready(
+            self.settings, root=store.root, term=node.term, open_to_all=shared.accounts.open,
+            master_key=str(boot.keys.source),
+        )  # fmt: skip
+        self._http.site.phase = ""
+        self._pidfile.write()
+        self._notify.ready(standing(shared))
         # What exists now lives as long as the process: the collector need not look at it. What comes later is
         # collected by housekeeping, young objects only, so that no pause grows with the number of keys.
         gc.collect()
@@ -232,7 +259,7 @@ class App:
         job = cluster.start(commit, shared.checkpoint)
         cluster.replica.on_failure = cluster.failed(self._log_failed, self._halt)
         cluster.view.rising.on_outdated = self._halt
-        shared.cluster = cluster.view
+        shared.cluster, shared.node_tls = cluster.view, cluster.tls
         cluster.on_members = GroupTrail(shared, cluster.view).members_changed
         cluster.replica.applier.on_foreign = shared.others_wrote
         self._ticking = asyncio.get_running_loop().create_task(job())
@@ -252,35 +279,29 @@ class App:
         for name in ("pitr-window", "pitr-size-max"):
             self.settings.subscribe(name, changed)
 
-    def _ready(self, store: Store, node: Engine[Any]) -> None:
-        settings = self.settings
-        doors = [(settings.port, "")] * bool(settings.port) + [(settings.tls_port, " (TLS)")] * bool(settings.tls_port)
-        where = " and ".join(f"{display(host, port)}{how}" for port, how in doors for host in settings.bind)
-        cli = f"-p {settings.port}" if settings.port else f"--tls -p {settings.tls_port}"
-        log.notice(
-            f"Vaylix RESP {identity.VAYLIX_VERSION} is ready on {where or settings.unixsocket}; data in {store.root}, "
-            f"appendfsync {settings.appendfsync}, term {node.term}; connect with: redis-cli {cli}"
-        )
-
     def _hang_up(self) -> None:
         """SIGHUP, also from a terminal that closes, which is no reason to stop."""
         cluster = self._boot.cluster
         between = cluster.renewal if cluster is not None else None
+        self._notify.reloading()
         if self._door is not None:
             self._door.reload("SIGHUP")
         if between is not None:
             between.now("SIGHUP")
         if self._door is None and between is None:
             log.notice("SIGHUP is ignored: there are no certificates that it could reload (tls-port, tls-cluster)")
+        self._notify.reloaded()
 
     # Stopping.
 
     def _request_stop(self, code: int) -> None:
         if self._stop is not None and not self._stop.done():
+            self._notify.stopping(again=code == AGAIN)
             self._stop.set_result(code)
 
     def _halt(self, halt: Halt) -> None:
         if self._stop is not None and not self._stop.done():
+            self._notify.stopping()
             self._stop.set_exception(halt)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
@@ -325,6 +346,7 @@ class App:
     ) -> int:
         """Everything that has been executed is on disk and answered before clients are let go."""
         log.notice("stopping")
+        self._http.site.phase = "stopping"
         for client in shared.clients:  # first of all: busy clients would never let the log come to rest
             client.close_after_reply()
         await shared.keyring.close()

@@ -103,6 +103,7 @@ class Cluster:
         self._stall = StallWatch()
         self._hub: Hub | None = None
         self.renewal: Renewal | None = None  # with tls-cluster, from `boot` on
+        self.tls: ClusterTls | None = None  # as well
         self._parting: asyncio.TimerHandle | None = None
         self.on_members: Callable[[], None] = _nobody  # the membership is another one
         self.file = self._load()
@@ -265,7 +266,10 @@ class Cluster:
         self._receiver.look(replica.applied)
         stalled = self._stall.look(self.loop.time(), replica.fsync.count, replica.fsync.slow, replica.persisting_since)
         if stalled and replica.leads and len(replica.core.membership.voters) > 1:
-            log.warning("the disk stalls: fsync has been slow for ten seconds; leadership is handed over")
+            log.warning(
+                "the disk stalls: fsync has been slow for ten seconds; leadership is handed over; see what else uses "
+                "the disk (iostat -x 1), and whether it is failing (dmesg)"
+            )
             self.view.transfer(None)
 
     def failed(self, tell: Callable[[str], None], halt: Callable[[Halt], None]) -> Callable[[str], None]:
@@ -332,7 +336,7 @@ class Cluster:
 
     def _open_peers(self, machine: StateMachine) -> Peers:
         settings = self.settings
-        tls = ClusterTls(options_of(settings), self.clock) if settings.tls_cluster else None
+        self.tls = tls = ClusterTls(options_of(settings), self.clock) if settings.tls_cluster else None
         trust = Trust(secret_key(settings.cluster_secret), tls, settings.cluster_insecure)
         roster = Roster(self._identity(machine), dict(self.file.lives), self._seen)
         timing = Timing(

@@ -36,6 +36,30 @@ _GROUPS: Final = {
     "storage": "check, read, migrate and repair a data directory",
 }
 
+# Tools that are one command: its module in `tools`, whose `options` is called when it is asked for; help; an example.
+_TOOLS: Final = {
+    "bench": (
+        "bench", "measure in a minute what this disk and a running server do",
+        "vaylix bench --port 6379 --dir /srv/vaylix",
+    ),
+    "export": (
+        "export", "write the data, as of now or of a moment in the past, as an RDB file that redis-server loads",
+        "vaylix export --data-dir /srv/vaylix --rdb /mnt/out/dump.rdb",
+    ),
+    "healthcheck": (
+        "healthcheck", "ask a running server for PONG; exit code 0 or 1",
+        "vaylix healthcheck --host 127.0.0.1 --port 6379",
+    ),
+    "import": (
+        "moving.importing", "bring data into a running server: from an RDB file, an append only file or a Redis",
+        "vaylix import --from redis://10.0.0.7:6379 --to redis://127.0.0.1:6379 --follow --pause-source",
+    ),
+    "top": (
+        "top", "watch a running server or cluster: rates, latency, fsync, lag, commands, clients",
+        "vaylix top --port 6379 --interval 5",
+    ),
+}  # fmt: skip
+
 # Started by the server for itself: not in --help, because nothing good comes of them by hand.
 _CHILDREN: Final = {
     "audit-child": "audit.reading",
@@ -43,6 +67,8 @@ _CHILDREN: Final = {
     "backup-child": "copies.backup_child",
     "history-child": "history.history_child",
 }
+
+_ALL: Final = "*"  # asked of `_parser`: the options and verbs of every command, for completion and manual
 
 _EXIT_CODES = """exit codes:
   0 clean, 64 wrong usage, 65 damaged data, 70 broken invariant, 74 I/O error, 78 configuration"""
@@ -156,15 +182,19 @@ def _parser(asked: str) -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
                 "vaylix check-config /etc/vaylix/vaylix.conf --json",
                 "vaylix check-config [FILE] [--json] [--NAME VALUE]...")  # fmt: skip
     check.add_argument("--json", action="store_true", help="print every directive with its value and source as JSON")
-    health = add("healthcheck", "ask a running server for PONG; exit code 0 or 1",
-                 "vaylix healthcheck --host 127.0.0.1 --port 6379")  # fmt: skip
-    if asked == "healthcheck":
-        import_module("vaylix_resp.tools.healthcheck").options(health)
+    for name, (module, text, example) in _TOOLS.items():
+        tool = add(name, text, example)
+        if asked in (name, _ALL):
+            import_module(f"vaylix_resp.tools.{module}").options(tool)
     version = add("version", "print the version", "vaylix version --json")
     version.add_argument("--json", action="store_true", help="as JSON")
     version.set_defaults(run=_version)
+    completion = add("completion", "print a script that teaches a shell to complete commands and options",
+                     "vaylix completion bash > /etc/bash_completion.d/vaylix")  # fmt: skip
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell: bash, zsh or fish")
+    completion.set_defaults(run=_completion)
     for group, text in _GROUPS.items():
-        _add_group(subparsers, group, text, asked == group)
+        _add_group(subparsers, group, text, asked in (group, _ALL))
     return parser, commands
 
 
@@ -229,4 +259,17 @@ def _version(arguments: argparse.Namespace) -> int:
         print(json.dumps({"vaylix": __version__, "python": python}))
     else:
         print(f"vaylix {__version__} (python {python})")
+    return EX_OK
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """With the options and verbs of every command."""
+    return _parser(_ALL)[0]
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from vaylix_resp.tools.command_tree import tree
+    from vaylix_resp.tools.completion import script
+
+    print(script(arguments.shell, tree(whole_parser())), end="")
     return EX_OK

@@ -197,8 +197,10 @@ class Settings(Table):
         for fault in faults(self):
             raise ConfigError(fault)
         self.warnings.extend(warnings(self))
-        if self.maxmemory:
-            self.warnings.append("maxmemory is shown to tools but not enforced: no key is evicted, no write refused")
+        if self.maxmemory and self.maxmemory_policy != "noeviction":
+            self.warnings.append(
+                f"maxmemory-policy {self.maxmemory_policy}: at maxmemory, keys that were acknowledged are deleted"
+            )
 
 
 def load(

@@ -3,8 +3,9 @@
 Each is a typed field of `Table`; its name is the field's with dashes. Settings, CONFIG, `--help` and the tests derive
 from it. A directive explains itself by what can be lost or refused.
 Not here: reading sources (`config`); a row and its words (`directive`); kinds of values (`config_values` and others);
-rows of limits (`directives_limits`), of the audit (`directives_audit`) and of replication (`directives_cluster`); Redis
-directives that are passed over or refused (`directives_redis`); each directive at length (conf/vaylix.conf).
+rows of limits (`directives_limits`), of the audit (`directives_audit`), of logs and measures (`directives_logs`) and of
+replication (`directives_cluster`); Redis directives that are passed over or refused (`directives_redis`); each
+directive at length (conf/vaylix.conf).
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ from vaylix_resp.config_values import (
     Text,
     YesNo,
 )
-from vaylix_resp.config_words import Addresses, OutputLimit, OutputLimits, OutputLimitsKind, Percentiles, SavePoints
+from vaylix_resp.config_words import Addresses, OutputLimit, OutputLimits, OutputLimitsKind, SavePoints
 from vaylix_resp.config_words import SavePoint as SavePoint  # users of Settings.save need the type
 from vaylix_resp.directive import Directive, setting
-from vaylix_resp.directives_audit import AUDIT, AuditTable
+from vaylix_resp.directives_audit import AUDIT
 from vaylix_resp.directives_cluster import CLUSTER
 from vaylix_resp.directives_limits import LIMITS
+from vaylix_resp.directives_logs import LOGS, LogsTable
 from vaylix_resp.limits import GIB, KIB, MIB, VALUE_BYTES_MAX
 
 NETWORK, TLS, CLIENTS, DURABILITY, SNAPSHOTS = "network", "TLS", "clients", "durability", "snapshots"
 ENCRYPTION, RESTORE = "encryption at rest", "time travel and backup"
-DATA, SECURITY, LOGS, PROCESS = "data", "security", "logs and measures", "process"
+DATA, SECURITY, PROCESS = "data", "security", "process"
 GROUPS = (
     NETWORK, TLS, CLIENTS, LIMITS, DURABILITY, ENCRYPTION, SNAPSHOTS, RESTORE, DATA, CLUSTER, SECURITY, AUDIT, LOGS,
     PROCESS,
@@ -53,7 +55,7 @@ _AT_START = {"locked": "immutable"}
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class Table(AuditTable):
+class Table(LogsTable):
     """Every directive with its default; see Settings for what can be done with them."""
 
     bind: tuple[str, ...] = setting(
@@ -147,8 +149,8 @@ class Table(AuditTable):
         OneOf(("readonly", "exit")), "readonly", DURABILITY, "after a failed write or fsync: serve reads, or exit (74)"
     )
     min_replicas_to_write: int = setting(
-        Integer(0), 0, DURABILITY, "replicas a write needs; only 0 in this version", aliases=("min-slaves-to-write",),
-        only="replication is not in this version, so no number of replicas can be asked for",
+        Integer(0), 0, DURABILITY, "always 0: in a cluster a write needs a majority", aliases=("min-slaves-to-write",),
+        only="a write is acknowledged when a majority of the cluster has it; see cluster-peers and write-ack-mode",
     )  # fmt: skip
 
     encryption: bool = setting(
@@ -220,12 +222,22 @@ class Table(AuditTable):
 
     databases: int = setting(Integer(1, 65536), 16, DATA, "numbered databases for SELECT", **_AT_START)
     maxmemory: int = setting(
-        Memory(0), 0, DATA, "answered to tools, not enforced: no key is ever evicted", unit="bytes"
+        Memory(0), 0, DATA, "what the keys may take; then writes are refused or keys evicted; 0 = none", unit="bytes"
     )
     maxmemory_policy: str = setting(
-        OneOf(_POLICIES), "noeviction", DATA, "always noeviction",
-        only="keys are never evicted; use noeviction, and give keys an expiry",
+        OneOf(_POLICIES), "noeviction", DATA,
+        "noeviction refuses writes at maxmemory; every other policy deletes acknowledged data to make room",
     )  # fmt: skip
+    maxmemory_samples: int = setting(
+        Integer(1), 5, DATA, "keys that are drawn for each one that is evicted: more choose better, and take longer",
+        unit="keys",
+    )  # fmt: skip
+    lfu_log_factor: int = setting(
+        Integer(0), 10, DATA, "lfu policies: the larger, the more uses until a key's counter is full (255)"
+    )
+    lfu_decay_time: int = setting(
+        Integer(0), 1, DATA, "lfu policies: an unused key's counter falls by one this often; 0 = never", unit="minutes"
+    )
     notify_keyspace_events: str = setting(KeyspaceEvents(), "", DATA, "which key events are published; empty = none")
 
     requirepass: str = setting(
@@ -282,37 +294,22 @@ class Table(AuditTable):
     )  # fmt: skip
     acllog_max_len: int = setting(Integer(0, INT64_MAX), 128, SECURITY, "entries that ACL LOG keeps", unit="entries")
 
-    loglevel: str = setting(
-        OneOf(("debug", "verbose", "notice", "warning")), "notice", LOGS, "the least important message that is logged"
-    )
-    logfile: str = setting(Text("a path"), "", LOGS, "file for messages; empty = standard error", **_AT_START)
-    log_format: str = setting(
-        OneOf(("plain", "json")), "plain", LOGS, "lines for people, or one JSON object each", **_AT_START
-    )
-    slowlog_log_slower_than: int = setting(
-        Integer(-1, INT64_MAX), 10000, LOGS, "commands slower than this enter SLOWLOG; -1 = none", unit="microseconds"
-    )
-    slowlog_max_len: int = setting(Integer(0, INT64_MAX), 128, LOGS, "entries that SLOWLOG keeps", unit="entries")
-    latency_monitor_threshold: int = setting(
-        Integer(0, INT64_MAX), 0, LOGS, "events slower than this enter LATENCY; 0 = none", unit="milliseconds"
-    )
-    latency_tracking: bool = setting(YesNo(), True, LOGS, "measure the latency of each command")
-    latency_tracking_info_percentiles: tuple[float, ...] = setting(
-        Percentiles(), (50.0, 99.0, 99.9), LOGS, "percentiles shown by INFO latencystats"
-    )
-
     shutdown_timeout: int = setting(
-        Integer(0), 10, PROCESS, "how long a stopping server waits for what is under way", unit="seconds"
+        Integer(0), 10, PROCESS, "always 10", unit="seconds",
+        inert="a stop waits for what is under way; how long is the supervisor's to say (TimeoutStopSec)",
     )
     pidfile: str = setting(Text("a path"), "", PROCESS, "file that holds the process id while running", **_AT_START)
-    hz: int = setting(Integer(1, 500, clamp=True), 10, PROCESS, "housekeeping rounds", unit="per second")
+    hz: int = setting(
+        Integer(1, 500, clamp=True), 10, PROCESS, "answered to tools; housekeeping runs ten times a second",
+        unit="per second",
+    )  # fmt: skip
     daemonize: bool = setting(
         YesNo(), False, PROCESS, "always no", **_AT_START,
         only="the server stays in the foreground; let systemd, a container or '&' run it in the background",
     )  # fmt: skip
     supervised: str = setting(
-        OneOf(("upstart", "systemd", "auto", "no")), "no", PROCESS, "always no", **_AT_START,
-        only="readiness is not signalled; use 'Type=exec' in the systemd unit and 'vaylix healthcheck'",
+        OneOf(("no", "systemd", "auto")), "auto", PROCESS, "tell systemd (NOTIFY_SOCKET) when clients are let in",
+        **_AT_START,
     )  # fmt: skip
     io_threads: int = setting(
         Integer(1, 128), 1, PROCESS, "always 1", inert="one thread serves all clients", **_AT_START

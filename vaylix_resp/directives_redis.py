@@ -19,8 +19,8 @@ IGNORED = frozenset(
     enable-protected-configs hash-max-listpack-entries hash-max-listpack-value hash-max-ziplist-entries
     hash-max-ziplist-value hll-sparse-max-bytes ignore-warnings io-threads-do-reads jemalloc-bg-thread
     lazyfree-lazy-eviction lazyfree-lazy-expire lazyfree-lazy-server-del lazyfree-lazy-user-del
-    lazyfree-lazy-user-flush lfu-decay-time lfu-log-factor list-compress-depth list-max-listpack-size
-    list-max-ziplist-size locale-collate lua-time-limit maxmemory-eviction-tenacity maxmemory-samples
+    lazyfree-lazy-user-flush list-compress-depth list-max-listpack-size
+    list-max-ziplist-size locale-collate lua-time-limit maxmemory-eviction-tenacity
     no-appendfsync-on-rewrite oom-score-adj oom-score-adj-values proc-title-template rdb-del-sync-files
     rdb-save-incremental-fsync rdbchecksum rdbcompression repl-backlog-size repl-backlog-ttl
     repl-disable-tcp-nodelay repl-diskless-load repl-diskless-sync repl-diskless-sync-delay
@@ -33,13 +33,14 @@ IGNORED = frozenset(
 )
 
 # Redis directives that promise something this server does not do: refused, with the way out.
+_REPLICAOF = "nodes with the same data are a cluster, see cluster-peers; 'vaylix import --from' copies a redis-server"
 REFUSED: Mapping[str, str] = {
     "loadmodule": "modules cannot be loaded; remove the line",
-    "masterauth": "replication is not in this version; remove the line",
+    "masterauth": "nodes of a cluster know each other by cluster-secret or tls-cluster; remove the line",
     "rename-command": "commands cannot be renamed; remove the line and protect the port with requirepass",
-    "replicaof": "replication is not in this version; remove the line",
-    "slaveof": "replication is not in this version; remove the line",
-    "tls-client-cert-file": "replication is not in this version, so the server is nobody's client; remove the line",
-    "tls-client-key-file": "replication is not in this version, so the server is nobody's client; remove the line",
-    "tls-replication": "replication is not in this version; remove the line",
+    "replicaof": _REPLICAOF,
+    "slaveof": _REPLICAOF,
+    "tls-client-cert-file": "nodes of a cluster show each other tls-cluster-cert-file; remove the line",
+    "tls-client-key-file": "nodes of a cluster show each other tls-cluster-cert-file; remove the line",
+    "tls-replication": "TLS between the nodes of a cluster is tls-cluster; remove the line",
 }

@@ -51,6 +51,14 @@ CODES: Final = (
         "Wait as long as the text says, or have an administrator send ACL UNLOCK. Connections that are logged in go on",
     ),
     Code(
+        "OOM",
+        "The keys take more memory than `maxmemory` allows, and the request would add to it: nothing is evicted "
+        "(`maxmemory-policy noeviction`), nothing is left that may be, or room was not made within a second",
+        False,
+        "Remove keys, or give them an expiry; reads and DEL go on. The operator raises `maxmemory`, or chooses a "
+        "policy that evicts, where data may be lost",
+    ),
+    Code(
         "NOPERM",
         "The user has no right to this command, subcommand, key, channel or database; ACL LOG has an entry",
         False,

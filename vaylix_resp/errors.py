@@ -69,6 +69,7 @@ OUT_OF_RANGE = "ERR index out of range"
 NO_AUTH = "NOAUTH Authentication required."
 WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled."  # noqa: S105 - a reply, not a secret
 EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors."
+OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
 LIMIT_RATE = "LIMIT more than {rate} {what} per second for {subject} ({directive}); wait {wait_ms} ms"
 LIMIT_CONNECTIONS = "LIMIT {subject} already has {count} connections ({directive})"
 LIMIT_SIZE = "LIMIT a {what} of {size} bytes: at most {most} are allowed ({directive})"

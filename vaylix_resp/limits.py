@@ -35,3 +35,5 @@ BATCH_BODY_BYTES_MAX = BATCH_BYTES_MAX + ENTRY_BYTES_MAX  # the batch was nearly
 
 assert max(ROW_BYTES_MAX, REQUEST_BYTES_MAX) < ENTRY_BYTES_MAX, "a batch that is not full has room for one"
 assert 2 * TRANSACTION_BYTES_MAX < ENTRY_BYTES_MAX, "a transaction and all that it watched are one entry"
+
+HOUSEKEEPING_HZ = 10  # rounds per second: an idle server costs little, and no expired key waits long for its end

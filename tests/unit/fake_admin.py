@@ -19,7 +19,8 @@ from vaylix_resp.engine.history.retention import Plan, Wanted
 from vaylix_resp.errors import CommandError
 from vaylix_resp.observability.latency import LatencyMonitor
 from vaylix_resp.observability.process import CpuSeconds, Memory
-from vaylix_resp.observability.slowlog import SlowLog
+from vaylix_resp.observability.slowlog import large_replies, large_requests, slow
+from vaylix_resp.observability.traces import Traces
 from vaylix_resp.resp.reply import OK
 from vaylix_resp.server import info
 from vaylix_resp.state.machine import StateMachine
@@ -31,6 +32,7 @@ class FakeProcess:
     """A process that uses 10 MiB of which 2 were there at its start."""
 
     startup = 2 * MIB
+    supervised = "no"
     pid, bits = 4711, 64
     system, executable, runtime, allocator = "Linux 6.1 x86_64", "/usr/bin/python3", "CPython 3.11.7", "pymalloc"
 
@@ -91,8 +93,14 @@ class FakeAdmin(FakeServer):
         self.commands = COMMANDS
         self.machine = StateMachine(apply_table(), databases, rng=Random(1), accounts=self.accounts)
         self.passwords = SimpleNamespace(info=dict)
+        self.memory = SimpleNamespace(used=0, exceeded_ms=(0, 0))
         self.process = FakeProcess()
-        self.slowlog, self.latency = SlowLog(self.settings), LatencyMonitor(self.settings)
+        self.lateness = SimpleNamespace(
+            slowlog=slow(self.settings), large_requests=large_requests(self.settings),
+            large_replies=large_replies(self.settings), latency=LatencyMonitor(self.settings),
+            traces=Traces(self.settings),
+        )  # fmt: skip
+        self.slowlog, self.latency = self.lateness.slowlog, self.lateness.latency
         self.run_id, self.started, self.config_file = "ab" * 20, self.clock.now(), None
         self.active_expire = True
         self.timers = []
@@ -116,7 +124,7 @@ class FakeAdmin(FakeServer):
             pending=lambda: [SimpleNamespace(size=4096)], enabled=True, sequence=6, archived_count=5, failed_count=1,
             last_ok_time=1001, last_failed_time=1000, last_file="a.wal", last_error="b.wal: no",
         )  # fmt: skip
-        self.keyring = SimpleNamespace(info=lambda: [("encryption", "on"), ("keyring_active_key", 3)])
+        self.keyring = SimpleNamespace(on=True, info=lambda: [("encryption", "on"), ("keyring_active_key", 3)])
 
     def view(self, db):
         self.machine.read_at(self.clock.wall_ms())

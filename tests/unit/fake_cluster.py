@@ -12,6 +12,8 @@ from dataclasses import replace
 
 from vaylix_resp.commands.cluster_view import Address, Member
 from vaylix_resp.commands.ports import Later
+from vaylix_resp.peers.stats import PeerStats
+from vaylix_resp.state.versions import CURRENT
 
 IDS = {1: 0x1111, 2: 0x2222, 3: 0x3333}
 
@@ -21,7 +23,7 @@ def member(number, **facts):
     made = Member(
         IDS[number], f"node-{number}", Address(f"10.0.0.{number}", 6379), Address(f"10.0.0.{number}", 16379), True,
         "leader" if lead else "replicate", 100 - 10 * (number - 1), 10 * (number - 1), 0.25 * (number - 1),
-        2,
+        CURRENT,
     )  # fmt: skip
     return replace(made, **facts)
 
@@ -32,6 +34,8 @@ class FakeView:
     last, committed, applied = 100, 90, 90
     snapshot_sequence = 50
     stopped = comparison = None
+    elections, leader_changes = 2, 3
+    traffic = {IDS[2]: PeerStats(connected=True, bytes_in=10, bytes_out=20, queue_bytes=5, rtt_s=0.001, dropped=1)}
 
     def __init__(self, me=1, leader=1):
         self.id, self.name = IDS[me], f"node-{me}"

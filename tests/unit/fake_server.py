@@ -87,7 +87,7 @@ class FakeServer:
 class FakeClient(Session):
     """Executes by calling handlers; `wires` is everything sent, in order."""
 
-    input_bytes = output_bytes = 0
+    input_bytes = request_bytes = output_bytes = 0
 
     def __init__(self, server, identity, addr=None):
         super().__init__(server, identity, addr or f"127.0.0.1:{50000 + identity}", "127.0.0.1:6379", 7)

@@ -227,7 +227,7 @@ async def test_no_room_for_the_first_entry(start, monkeypatch):
 
 def test_serve_turns_a_halt_into_an_exit_code(settings, monkeypatch, capsys):
     monkeypatch.setattr(module.logs, "configure", lambda *arguments: None)
-    monkeypatch.setattr(module, "raise_file_limit", lambda settings: None)
+    monkeypatch.setattr(module.posture, "raise_file_limit", lambda settings: None)
     with socket.create_server(("127.0.0.1", settings.port)):
         assert serve(settings) == EX_CONFIG
     assert capsys.readouterr().err.startswith("vaylix: cannot listen on 127.0.0.1:")

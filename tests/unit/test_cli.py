@@ -33,7 +33,7 @@ def app(monkeypatch):
     return module
 
 
-@pytest.mark.parametrize("command", ["serve", "check-config", "healthcheck", "version"])
+@pytest.mark.parametrize("command", ["serve", "check-config", "export", "healthcheck", "version"])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_subcommand_has_help_with_an_example(capsys, command, flag):
     code, out, err = run(capsys, command, flag)

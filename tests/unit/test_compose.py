@@ -4,11 +4,14 @@ That they really start is `tests/e2e`'s business.
 """
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.e2e.tools import require
+from vaylix_resp import __version__
 from vaylix_resp.config import load
 from vaylix_resp.directives import DIRECTIVES
 from vaylix_resp.directives_cluster_rules import raft_port
@@ -104,6 +107,8 @@ def test_secrets_are_made_first_and_by_a_container_that_ends():
         'CMD ["vaylix", "healthcheck"]',
         'ENTRYPOINT ["vaylix"]',
         'CMD ["serve"]',
+        f'org.opencontainers.image.version="{__version__}"',
+        "COPY --from=build /build/sbom.cdx.json /usr/share/doc/vaylix/sbom.cdx.json",
     ],
 )
 def test_dockerfile(line):
@@ -114,3 +119,19 @@ def test_the_image_runs_as_a_user_and_has_no_pip():
     last = DOCKERFILE.rpartition("\nFROM ")[2]
     assert last.index("USER vaylix") < last.index("ENTRYPOINT") and "USER root" not in last
     assert "pip uninstall" in DOCKERFILE.rpartition("\nFROM ")[0] and "pip install" not in last
+
+
+@pytest.mark.parametrize("name", [TRIO, SINGLE])
+def test_compose_takes_the_file(name):
+    """What our reading of it cannot see: names that compose does not know, references that lead nowhere."""
+    require("docker-compose")
+    verdict = subprocess.run(
+        ["docker-compose", "--file", name, "config", "--quiet"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert (verdict.returncode, verdict.stderr) == (0, "")
+
+
+def test_what_the_image_is_built_from_is_sent_to_the_builder():
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {word for line in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", DOCKERFILE) for word in line.split()}
+    assert copied == sent and all((ROOT / name).exists() for name in sent)

@@ -260,10 +260,11 @@ def test_a_file_that_is_no_configuration_is_not_read_whole(tmp_path):
         ("bind " + "::1 " * 17, "Too many bind addresses specified."),
         ("latency-tracking maybe", "argument must be 'yes' or 'no'"),
         ("daemonize yes", "stays in the foreground"),
-        ("maxmemory-policy allkeys-lru", "keys are never evicted"),
+        ("maxmemory-policy allkeys", "must be one of the following: volatile-lru, volatile-lfu"),
+        ("maxmemory-samples 0", "argument must be between 1 and 2147483647 inclusive"),
         ("tls-port 6379", "port and tls-port are both 6379"),
         ("tls-auth-clients maybe", "must be one of the following: no, yes, optional"),
-        ("replicaof 10.0.0.1 6379", "replication is not in this version; remove the line"),
+        ("replicaof 10.0.0.1 6379", "see cluster-peers"),
         ("rename-command FLUSHALL x", "commands cannot be renamed"),
         ("include a b", "include: wrong number of arguments; give one path"),
         ("port 0", "nowhere to listen"),
@@ -292,6 +293,7 @@ def test_an_option_without_dashes_is_explained():
 def test_what_redis_tunes_inside_itself_is_taken_with_a_warning():
     settings = from_file(
         "hash-max-listpack-entries 128\nio-threads 4\nio-threads 1\ndbfilename dump.rdb\nappendonly no\nmaxmemory 1mb\n"
+        "maxmemory-policy volatile-ttl\n"
     )
     assert (settings.io_threads, settings.dbfilename, settings.appendonly) == (1, "", True)
     assert [warning.split(" has no effect here: ")[0] for warning in settings.warnings] == [
@@ -299,7 +301,7 @@ def test_what_redis_tunes_inside_itself_is_taken_with_a_warning():
         "a.conf:4: dbfilename",
         "a.conf:5: appendonly",
         "tuning of Redis's own internals",
-        "maxmemory is shown to tools but not enforced: no key is evicted, no write refused",
+        "maxmemory-policy volatile-ttl: at maxmemory, keys that were acknowledged are deleted",
     ]
     assert settings.warnings[3].endswith(": hash-max-listpack-entries (a.conf:1)")
     assert settings.get_matching(["hash-max*"]) == {}

@@ -13,15 +13,15 @@ PACKAGE = "vaylix_resp"
 ROOT = Path(__file__).parents[2] / PACKAGE
 
 ROWS = {
-    7: {"cli", "app", "app_boot", "app_cluster", "app_ears", "app_joining", "app_posture",
+    7: {"cli", "app", "app_boot", "app_cluster", "app_ears", "app_joining", "app_notify", "app_pidfile", "app_posture",
         "tools", "__main__"},
     6: {"server"},
     5: {"engine"},
     4: {"commands", "peers"},
     3: {"state"},
-    2: {"resp", "raft", "storage", "security", "observability"},
+    2: {"resp", "raft", "storage", "security", "observability", "interchange"},
     1: {"errors", "error_codes", "limits", "clock", "heap", "identity", "glob", "config", "directive", "directives",
-        "directives_audit", "directives_cluster", "directives_cluster_rules", "directives_limits", "directives_redis",
+        "directives_audit", "directives_logs", "directives_cluster", "directives_cluster_rules", "directives_limits", "directives_redis",
         "config_cluster", "config_values", "config_words", "config_rates", "config_text", "config_lines"},
     0: {""},  # the package itself: its version
 }
@@ -34,6 +34,8 @@ PEERS = {
     ("cli", "app"),
     ("app", "app_boot"),
     ("app", "app_cluster"),
+    ("app", "app_notify"),
+    ("app", "app_pidfile"),
     ("app", "app_posture"),
     ("app_boot", "app_cluster"),
     ("app_cluster", "app_joining"),
@@ -51,6 +53,11 @@ PEERS = {
     ("directives", "config_words"),
     ("directives", "config_lines"),
     ("directives", "directives_audit"),
+    ("directives", "directives_logs"),
+    ("directives_logs", "directives_audit"),
+    ("directives_logs", "directive"),
+    ("directives_logs", "config_values"),
+    ("directives_logs", "config_words"),
     ("directives_audit", "directives_limits"),
     ("directives_audit", "directive"),
     ("directives_audit", "config_values"),
@@ -78,7 +85,7 @@ PEERS = {
     ("directive", "config_values"),
 } | {(unit, shared) for unit in ROWS[1] for shared in ("errors", "limits") if unit != shared}
 
-PURE = ("resp", "raft", "state", "commands")
+PURE = ("resp", "raft", "state", "commands", "interchange")
 # What would let a pure package do I/O, wait, read a clock or throw dice by itself.
 IMPURE = set(
     """

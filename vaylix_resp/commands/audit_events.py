@@ -272,6 +272,8 @@ ALWAYS: Final[dict[str, Action]] = {
     "client|pause": Action("client", details=_words("ALL", "WRITE")),
     "client|unpause": Action("client"),
     "slowlog|reset": Action("watch"),
+    "commandlog|reset": Action("watch"),
+    "trace|reset": Action("watch"),
     "latency|reset": Action("watch"),
     "audit|tail": Action("watch"),
     "audit|verify": Action("watch"),
@@ -306,7 +308,8 @@ QUIET: Final = frozenset(
     latency|graph latency|histogram latency|history latency|latest maintenance|status module|list psync role
     sentinel|ckquorum sentinel|config sentinel|flushconfig sentinel|get-master-addr-by-name
     sentinel|is-master-down-by-addr sentinel|master sentinel|masters sentinel|myid sentinel|pending-scripts
-    sentinel|replicas sentinel|reset sentinel|sentinels sentinel|slaves slowlog|get slowlog|len sync
+    sentinel|replicas sentinel|reset sentinel|sentinels sentinel|slaves slowlog|get slowlog|len commandlog|get
+    commandlog|len trace|get trace|len sync
     """.split()
 )
 COMMAND: Final = Action("command")  # by category

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from ..errors import CommandError
 from .ports import Later
@@ -133,6 +133,18 @@ class ClusterView(Protocol):
     @property
     def comparison(self) -> Comparison | None:
         """Of the nodes' states; None where only the leader can say."""
+
+    @property
+    def elections(self) -> int:
+        """That this node has stood for since its start."""
+
+    @property
+    def leader_changes(self) -> int:
+        """Times since its start that this node has seen another leader, or none."""
+
+    @property
+    def traffic(self) -> Mapping[int, Any]:
+        """What is counted of the connections to other nodes (`peers.stats.PeerStats`), by their ids."""
 
     @property
     def transferring(self) -> bool:

@@ -57,7 +57,7 @@ def config_resetstat(client: Client, argv: Argv) -> Reply:
     server.stats.reset()
     server.clients.rejected = 0
     world = server.machine.world
-    world.hits = world.misses = world.expired = 0  # counted beside the state, and not part of it
+    world.hits = world.misses = world.expired = world.evicted = 0  # counted beside the state, and not part of it
     return OK
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import NO_SUCH_KEY, CommandError, error, printable
+from ..interchange.dump_payload import serialize
 from ..resp.reply import OK, Push, Reply, SetOf, Simple, Verbatim, Wire
 from ..resp.writer import bulk
 from ..state.digest import NOTHING, keys_digest_hex, value_digest_hex
@@ -21,7 +22,6 @@ from .arguments import INT64_MAX, bounded, help_reply, parse_int, subcommand_syn
 from .keys import encoding_of
 from .operations import transaction
 from .ports import Client, Later
-from .rdb_string import serialize
 from .redaction import redacted
 from .spec import Argv, Kind, command
 
@@ -88,7 +88,8 @@ def _sleep(client: Client, argv: Argv) -> Reply:
     def wake() -> None:
         server = client.server
         now_s = server.clock.wall_ms() // 1000
-        server.slowlog.note(redacted(server.commands["debug"], argv), seconds, now_s, client.addr, client.name)
+        shown = redacted(server.commands["debug"], argv)
+        server.slowlog.note(shown, int(seconds * 1e6), now_s, client.addr, client.name)
         server.latency.note("command", seconds * 1000, now_s)
         later.resolve(OK)
 

@@ -160,6 +160,10 @@ class Client(Protocol):
         """Of an unfinished request: qbuf in CLIENT LIST."""
 
     @property
+    def request_bytes(self) -> int:
+        """Of requests that wait for their turn or their batch, about: argv-mem in CLIENT LIST."""
+
+    @property
     def output_bytes(self) -> int:
         """Not yet taken by the system: omem in CLIENT LIST."""
 
@@ -222,13 +226,18 @@ class Server(Protocol):
     sizes: Any  # server.sizes.Sizes; None while nothing limits sizes
     clients: Any  # server.clients.Clients
     tls: Any  # server.tls_door.Door; None without tls-port
+    node_tls: Any  # peers.tls.ClusterTls; None without tls-cluster
+    parked: Any  # sessions that are held back
+    buffering: Any  # sessions that have not read all that was sent to them
     maintenance: Any  # server.maintenance.MaintenanceMode
+    memory: Any  # server.memory.MemoryLimit
     audit: Any  # server.audit.Trail or Silent
     pubsub: Any  # server.pubsub.Hub
     tracking: Any  # server.tracking.TrackingTable
     monitors: Any  # server.monitor.Monitors
     stats: Any  # observability.metrics.Stats
-    slowlog: Any  # observability.slowlog.SlowLog
+    lateness: Any  # server.lateness.Lateness: who is told that something was slow
+    slowlog: Any  # observability.slowlog.RequestLog
     latency: Any  # observability.latency.LatencyMonitor
     process: Any  # observability.process.Process
     node: Any  # engine.node.Node: the log, failure state
@@ -249,6 +258,12 @@ class Server(Protocol):
 
     def info(self, sections: Sequence[str]) -> str:
         """INFO's text for these sections in lower case, none meaning the default (`server.info.render`)."""
+
+    def metrics(self) -> dict[str, int | float]:
+        """Every sample of every metric, by its name and labels (`server.metrics`)."""
+
+    def metrics_text(self) -> bytes:
+        """The same as text for Prometheus."""
 
     def refresh(self) -> None:
         """Monitors, trackers or a pause have changed: work out again who has to be told of what."""

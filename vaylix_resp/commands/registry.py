@@ -19,8 +19,9 @@ from .spec import DECLARED, Argv, CommandSpec, Kind
 FAMILIES: Final = (
     "strings", "counters", "bits", "conditional", "versioned", "keys", "expiry", "scan", "sort", "dump", "databases",
     "transactions", "pubsub", "connection", "client", "tracking", "monitor", "server", "waiting", "info", "config",
-    "introspection", "latency", "slowlog", "memory", "debug", "persistence", "keyring", "backup", "flashback",
-    "acl", "acl_changes", "maintenance", "audit", "cluster", "cluster_members", "replication", "sentinel", "raft",
+    "introspection", "metrics", "latency", "slowlog", "trace", "memory", "debug", "persistence", "keyring", "backup",
+    "flashback", "acl", "acl_changes", "maintenance", "audit", "cluster", "cluster_members", "replication", "sentinel",
+    "raft",
 )  # fmt: skip
 
 

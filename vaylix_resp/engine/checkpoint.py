@@ -36,6 +36,7 @@ log = get_log("snapshot")
 
 ALONE_PERIOD_S = 0.01  # between two looks at whether somebody still reads
 COMMIT_S = 10.0  # for the others to confirm the end of the log; without a quorum they never do
+TRIED_AGAIN = "it is tried again; see to the permissions and the disk of the data directory"
 IN_PROGRESS = "ERR Background save already in progress"
 
 
@@ -160,7 +161,7 @@ class Checkpoint:
                 await self._prune()
             except Refused as failure:  # what has been done here is done, and nobody may be told otherwise
                 self._stale = True  # the next one tries again
-                log.warning(f"old snapshots and segments could not be deleted: {failure}")
+                log.warning(f"old snapshots and segments could not be deleted: {failure}; {TRIED_AGAIN}")
 
     @contextlib.contextmanager
     def holding(self, sequence: int) -> Iterator[None]:
@@ -225,6 +226,7 @@ class Checkpoint:
             self.last_ok = reply is OK
             self.last_error = "" if reply is OK else reply.text
             self.last_duration_s = self._clock.now() - (self.started_s or 0.0)
+            self._node.stages.late("snapshot", self.last_duration_s)
             self.running = False
             self.started_s = None
             self.on_end(self.last_ok, self.last_error)

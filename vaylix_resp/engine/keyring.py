@@ -154,7 +154,7 @@ class KeyringKeeper:
             await self.sweep()
         except (Refused, OSError) as failure:
             if str(failure) != self.last_error:  # once, not every few seconds
-                log.warning(f"old keys of the keyring are kept: {failure}")
+                log.warning(f"old keys of the keyring are kept: {failure}; it is tried again every few seconds")
             self.last_error = str(failure)
         else:
             self.last_error = ""

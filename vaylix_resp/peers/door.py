@@ -114,7 +114,10 @@ class Door:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as problem:
-                log.warning(f"no node can be accepted: {problem.strerror or problem}")
+                log.warning(
+                    f"no node can be accepted: {problem.strerror or problem}; it is tried again; raise the limit of "
+                    "open files (LimitNOFILE, ulimit -n)"
+                )
                 self._pause()
                 return
             self._admit(client, address)

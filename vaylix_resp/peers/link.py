@@ -118,7 +118,7 @@ class Peers:
         try:
             self._trust.tls.reload()
         except TlsError as bad:
-            log.warning(f"the nodes' certificates were not reloaded ({why}): {bad}; the ones in force stay")
+            log.warning(f"the nodes' certificates were not reloaded ({why}): {bad}; mend them: the old ones still hold")
             return False
         log.notice(f"the nodes' certificates were reloaded ({why}) for new connections")
         return True

@@ -75,7 +75,7 @@ def test_sleep_makes_only_its_caller_wait_and_is_noted_as_slow():
     server.advance(0.6)
     assert reply.reply == OK
     (entry,) = server.slowlog.newest(-1)
-    assert (entry.argv, entry.usec, entry.addr) == ((b"DEBUG", b"SLEEP", b"0.5"), 500_000, client.addr)
+    assert (entry.argv, entry.value, entry.addr) == ((b"DEBUG", b"SLEEP", b"0.5"), 500_000, client.addr)
     assert server.latency.series["command"].max_ms == 500
 
 

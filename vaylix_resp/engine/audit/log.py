@@ -221,7 +221,10 @@ class AuditLog:
         self.failures += 1
         if not self.full:
             self.full = True
-            log.warning(f"THE AUDIT CANNOT BE WRITTEN: {problem}. Records wait in memory until there is room")
+            log.warning(
+                f"THE AUDIT CANNOT BE WRITTEN: {problem}. Records wait in memory until there is room: make some on the "
+                "disk of the data directory"
+            )
             self._refuse(problem)
         self._tell_all(entries)
         with self._wake:

@@ -35,7 +35,10 @@ def open_log(
     for warning in opened.warnings:
         log.warning(warning)
     if opened.alarm:
-        log.warning(f"THE AUDIT IS BROKEN, and audit-on-break is alarm: {opened.alarm}")
+        log.warning(
+            f"THE AUDIT IS BROKEN, and audit-on-break is alarm: {opened.alarm}; keep a copy of its files, and find out "
+            "who changed them (`vaylix audit verify` names the first record)"
+        )
     audit = AuditLog(opened.files, clock, deliver, signer=signer, committed=committed, alarm=opened.alarm)
     for fields in opened.owed:
         audit.add(fields, wait=False)
@@ -67,5 +70,7 @@ def signer_of(path: str) -> Signer | None:
     except OSError as problem:
         raise BadSigningKey(f"{path}: {problem.strerror or problem}; see audit-signing-key-file") from problem
     if mode & 0o077:
-        log.warning(f"{path}: the key of the audit can be read by others than its owner (mode {mode:04o})")
+        log.warning(
+            f"{path}: the key of the audit can be read by others than its owner (mode {mode:04o}); do: chmod 600"
+        )
     return Signer(pem, path)

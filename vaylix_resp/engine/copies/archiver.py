@@ -217,7 +217,7 @@ class Archiver:
         self.last_failed_time, self.last_error = self._clock.wall_ms() // 1000, f"{item.name}: {problem}"
         log.warning(
             f"{item.name} is not archived: {problem}. It is kept and tried again in {pause_s:.0f} s; "
-            "until that succeeds the log grows on this disk",
+            "until that succeeds the log grows on this disk: see to archive-command, and to where it writes",
             files=len(items), bytes=sum(one.size for one in items),
         )  # fmt: skip
         return pause_s
@@ -236,7 +236,7 @@ class Archiver:
             try:
                 await self._rotate()
             except Refused as failure:
-                log.warning(f"the log could not be sealed for the archive: {failure}")
+                log.warning(f"the log could not be sealed for the archive: {failure}; it is tried again")
 
     def _warn_of_a_gap(self, items: list[Item]) -> None:
         """What was deleted while there was no archive-command is missing for ever."""
