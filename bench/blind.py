@@ -14,8 +14,8 @@ from vaylix_resp import app, cli  # noqa: F401 - everything that a server consis
 from vaylix_resp.engine.stages import FsyncStats, Stages
 from vaylix_resp.observability import metrics
 from vaylix_resp.observability.histogram import Histogram
+from vaylix_resp.server.lateness import Lateness
 from vaylix_resp.server.recent import Recent
-from vaylix_resp.server.shared import Shared
 
 METHODS: dict[type[Any], tuple[str, ...]] = {
     Stages: ("synced", "wrote", "look_at_sync", "logged", "durable", "applying", "applied", "own"),
@@ -23,7 +23,7 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     Histogram: ("add",),
     metrics.Stats: ("tick",),
     Recent: ("take",),
-    Shared: ("note_slow",),
+    Lateness: ("request_took", "row_took", "event", "turned"),
 }
 
 
