@@ -22,7 +22,7 @@ COMMAND_NAMES = {name.upper() for name in [*COMMANDS, *(child for spec in COMMAN
 NO_CODES = set(
     """
     RW RO OW RM GT NX OPTIN PREFIX WARNING TCP TLS POSIX SIGHUP THE NAME ERROR POPULATE PROTOCOL RELOAD SLEEP FAULT NOT
-    FORCE DEMOTE OK NO POST OPTIONS FLIP DATA
+    FORCE DEMOTE OK NO POST OPTIONS FLIP DATA RDB REDIS LZF SINTERSTORE ZRANGESTORE
     """.split()
 )
 # Texts that come from elsewhere as a whole: (module, what is handed over).

@@ -21,7 +21,7 @@ from vaylix_resp.errors import EX_CONFIG
 from vaylix_resp.state import image
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.state.machine import StateMachine
-from vaylix_resp.state.versions import TooNew
+from vaylix_resp.state.versions import CURRENT, TooNew
 from vaylix_resp.storage.copies.backup_sidecar import encode_sidecar
 from vaylix_resp.storage.errors import Corrupt
 from vaylix_resp.storage.sealing import CLEAR
@@ -152,7 +152,7 @@ def test_a_backup_of_a_newer_cluster_version_is_refused() -> None:
     machine.apply([b"@version", b"2"])
     assert lines_of(machine)[1] == part("cluster_version", [2]), "in front of all that may need it"
     disk = SimDisk()
-    edited(disk, [HEAD, part("cluster_version", [3]), ACCOUNTS, MAINTENANCE, AUDIT, KEY, TAIL])
-    with pytest.raises(TooNew, match="cluster version 3 is in force in this data.*start a newer version") as refused:
+    edited(disk, [HEAD, part("cluster_version", [CURRENT + 1]), ACCOUNTS, MAINTENANCE, AUDIT, KEY, TAIL])
+    with pytest.raises(TooNew, match=f"cluster version {CURRENT + 1} is in force in this data.*start a newer version") as refused:
         load(disk, PATH, lambda: CLEAR, lambda: None)
     assert refused.value.exit_code == EX_CONFIG
