@@ -187,6 +187,7 @@ class App:
         try:
             code = await stop
         finally:
+            self._http.site.phase = "stopping"
             await listener.close()
             for task in tasks:
                 task.cancel()
@@ -346,7 +347,6 @@ class App:
     ) -> int:
         """Everything that has been executed is on disk and answered before clients are let go."""
         log.notice("stopping")
-        self._http.site.phase = "stopping"
         for client in shared.clients:  # first of all: busy clients would never let the log come to rest
             client.close_after_reply()
         await shared.keyring.close()

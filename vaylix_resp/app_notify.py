@@ -24,7 +24,7 @@ log = logs.get_log("server")
 
 VARIABLE: Final = "NOTIFY_SOCKET"
 WATCHDOG_VARIABLES: Final = ("WATCHDOG_USEC", "WATCHDOG_PID")
-SEND_SECONDS_MAX: Final = 1.0  # what must arrive may wait so long for the supervisor to read
+SEND_SECONDS_MAX: Final = 1.0  # what must arrive may wait so long, once, for the supervisor to read
 LOOK_SECONDS: Final = 2.0  # between two looks at how it stands; STATUS is sent when that has changed
 SIGNS_PER_PERIOD: Final = 3  # of life, within what the watchdog allows: two may come late
 STATUS_CHARACTERS_MAX: Final = 512
@@ -80,8 +80,8 @@ class Notifier:
         """Until cancelled: signs of life as often as they are wanted, and what `status` says when it says another."""
         while True:
             await asyncio.sleep(min(LOOK_SECONDS, self._watchdog / SIGNS_PER_PERIOD or LOOK_SECONDS))
-            if self._owed:
-                self._must(*self._owed)
+            if self._owed and self._send(self._owed, 0):
+                self._owed = ()
             if self._watchdog:
                 self._send(("WATCHDOG=1",), 0)
             self.status(status())

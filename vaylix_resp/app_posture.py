@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -134,9 +135,13 @@ def security(settings: Settings, *, open_to_all: bool, master_key: str) -> str:
         tls = f"port {settings.tls_port} (client certificates: {settings.tls_auth_clients})"
         if settings.port:
             tls += f", none on port {settings.port}"
+    http = "off"
+    if settings.http_port:
+        token = "with" if settings.http_token else "without"
+        http = f"on port {settings.http_port} of {', '.join(settings.http_bind)}, {token} http-token"
     sealed = f"on (master key: {master_key})" if settings.encryption else "off (whoever has the files can read them)"
     audit = "on" if settings.audit else "off"
-    return f"security: listens on {doors}; {access}; TLS {tls}; encryption at rest {sealed}; audit {audit}"
+    return f"security: listens on {doors}; {access}; TLS {tls}; HTTP {http}; encryption at rest {sealed}; audit {audit}"
 
 
 def ready(settings: Settings, *, root: str, term: int, open_to_all: bool, master_key: str) -> None:
@@ -146,6 +151,8 @@ def ready(settings: Settings, *, root: str, term: int, open_to_all: bool, master
     doors = [(settings.port, "")] * bool(settings.port) + [(settings.tls_port, " (TLS)")] * bool(settings.tls_port)
     where = " and ".join(f"{display(host, port)}{how}" for port, how in doors for host in settings.bind)
     cli = f"-p {settings.port}" if settings.port else f"--tls -p {settings.tls_port}"
+    if not doors:
+        cli = f"-s {shlex.quote(settings.unixsocket)}"
     log.notice(
         f"Vaylix RESP {identity.VAYLIX_VERSION} is ready on {where or settings.unixsocket}; data in {root}, "
         f"appendfsync {settings.appendfsync}, term {term}; connect with: redis-cli {cli}"

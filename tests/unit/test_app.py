@@ -109,6 +109,19 @@ async def test_what_was_acknowledged_is_there_after_a_stop(start):
     assert await server.end() == EX_OK
 
 
+async def test_readiness_ends_before_clients_are_turned_away(start, monkeypatch):
+    server, phases, close = start(), [], module.Listener.close
+
+    async def closing(listener):
+        phases.append(server.app._http.site.phase)
+        await close(listener)
+
+    monkeypatch.setattr(module.Listener, "close", closing)
+    client = await server.connect()
+    assert await client.ask("SHUTDOWN NOSAVE") == ["closed"]
+    assert await server.end() == EX_OK and phases == ["stopping"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_stops_a_busy_server(start, number):
     """Clients that never pause must not keep it from coming to rest; what it has answered is on disk."""

@@ -121,6 +121,19 @@ async def test_signs_of_life_and_what_had_not_been_taken(tmp_path, monkeypatch):
     assert heard.count("READY=1 WATCHDOG_USEC=3000") == 1 and len(warnings) == 1
 
 
+async def test_a_supervisor_that_stopped_listening_is_waited_for_once(monkeypatch):
+    """What it has not taken is offered again, but clients do not wait each time."""
+    server, waits = notifier("auto", {"NOTIFY_SOCKET": "@nobody", "WATCHDOG_USEC": "3000"}, PID, Clock()), []
+    monkeypatch.setattr(server, "_send", lambda lines, wait: waits.append(wait))
+    server.ready("ready")
+    assert waits == [0, module.SEND_SECONDS_MAX], "once it is worth waiting for"
+    task = asyncio.create_task(server.run(lambda: "ready"))
+    while len(waits) < 9:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    assert not any(waits[2:])
+
+
 @dataclass
 class View:
     leader: object

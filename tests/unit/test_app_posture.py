@@ -66,11 +66,30 @@ def test_what_can_be_lost(options, said, unsaid):
         (("--tls-port", "7000"), False, ["TLS port 7000 (client certificates: yes), none on port 6379"]),
         (("--tls-port", "7000", "--port", "0", "--unixsocket", "/s"), False, ["127.0.0.1, /s;", "certificates: yes);"]),
         (("--encryption", "no", "--audit", "no"), False, ["off (whoever has the files", "audit off"]),
+        ((), False, ["; HTTP off;"]),
+        (("--http-port", "9"), False, ["; HTTP on port 9 of 127.0.0.1, without http-token;"]),
+        (("--http-port", "9", "--http-bind", "0.0.0.0", "--http-token", "pw"), False, ["9 of 0.0.0.0, with http-token;"]),
     ],
 )
 def test_who_could_come_in(options, open_to_all, said):
     text = module.security(settings_of(*options), open_to_all=open_to_all, master_key="/d/k")
     assert all(word in text for word in said), text
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ((), "is ready on 127.0.0.1:6379; data in /d, appendfsync always, term 3; connect with: redis-cli -p 6379"),
+        (("--tls-port", "7000", "--port", "0"), "connect with: redis-cli --tls -p 7000"),
+        (("--unixsocket", "/run/v s", "--port", "0"), "is ready on /run/v s; data in /d, appendfsync always, term 3; connect "
+         "with: redis-cli -s '/run/v s'"),
+    ],
+)  # fmt: skip
+def test_how_to_connect(options, said, monkeypatch):
+    notices = []
+    monkeypatch.setattr(module, "log", SimpleNamespace(notice=notices.append))
+    module.ready(settings_of(*options), root="/d", term=3, open_to_all=False, master_key="")
+    assert notices[-1].endswith(said)
 
 
 FILES = {

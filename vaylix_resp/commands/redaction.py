@@ -13,6 +13,7 @@ from ..directives import ALIASES, DIRECTIVES
 from .spec import Argv, CommandSpec
 
 REDACTED: Final = b"(redacted)"
+_HELLO_OPTIONS: Final = {b"auth": 3, b"setname": 2}  # so many words each
 
 
 def redacted(spec: CommandSpec, argv: Argv) -> Argv:
@@ -30,8 +31,13 @@ def _auth(argv: Argv) -> set[int]:
 
 
 def _hello(argv: Argv) -> set[int]:
-    """The two words after every AUTH: where SETNAME lacks its name, it is AUTH that has been taken for one."""
-    return {place for at, word in enumerate(argv) if word.lower() == b"auth" for place in (at + 1, at + 2)}
+    """The two words after every AUTH: where SETNAME lacks its name, it is AUTH that has been taken for one. And all
+    from the first word on that is in the place of a version or an option and is none: it may be a mistyped AUTH."""
+    secret = {place for at, word in enumerate(argv) if word.lower() == b"auth" for place in (at + 1, at + 2)}
+    at = 2 if len(argv) > 1 and argv[1].isdigit() else 1
+    while at < len(argv) and (taken := _HELLO_OPTIONS.get(argv[at].lower(), 0)):
+        at += taken
+    return secret | set(range(at, len(argv)))
 
 
 def _config_set(argv: Argv) -> set[int]:
@@ -68,6 +74,8 @@ _SECRETS: Final[dict[str, Callable[[Argv], set[int]]]] = {
     "acl|setpass": _behind(2),
     "acl|setrole": _behind(3),
     "acl|dryrun": _behind(4),  # they may be the arguments of AUTH
+    "command|getkeys": _behind(3),  # these too
+    "command|getkeysandflags": _behind(3),
     "sentinel|set": _behind(3),  # refused here, but meant for a Sentinel, which takes passwords so
     "sentinel|config": _behind(4),
 }

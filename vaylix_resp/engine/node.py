@@ -110,6 +110,7 @@ class Engine(ABC, Generic[W]):
         self.on_complete: Callable[[], None] = _nobody  # told when a batch of our own has been applied
         self.on_failure: Callable[[str], None] = _unheard
         self.batch_bytes = BATCH_BYTES_MAX  # that make an open batch full; fewer where memory is short
+        self.closed_bytes = 0  # of the batch that was closed last
         self._rng = rng
 
     @property
@@ -231,7 +232,7 @@ class Engine(ABC, Generic[W]):
         if not batch.runs:
             return None
         crowded = self.crowded
-        self.open = Batch()
+        self.open, self.closed_bytes = Batch(), batch.size
         too_large = self._shrink(batch) if batch.size > BATCH_BODY_BYTES_MAX else None
         if crowded:
             self.on_open()

@@ -10,7 +10,7 @@ what this node saw of it: apply. The histogram `fsync` is of all fsyncs of the l
 `batch_entries` and `batch_bytes` are of every batch, when it is in the log here.
 Written once per batch, never per request. Units: monotonic seconds in fields, nanoseconds in histograms.
 Threads: `synced` and `wrote` on any, the rest on the loop.
-Not here: single requests (`server.trace`), the clock (who calls has it).
+Not here: single requests (`server.tracing`), the clock (who calls has it).
 """
 
 from __future__ import annotations

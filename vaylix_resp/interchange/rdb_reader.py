@@ -37,6 +37,7 @@ VALKEY_VERSION: Final = 80  # of Valkey 9
 CHECKSUM_SINCE: Final = 5
 CHECKSUM_BYTES: Final = 8
 HEAD_BYTES: Final = 9
+MARKS_MAX: Final = 3  # in front of a key: when it ends, how old it is, how often it is used
 NAME_BYTES_MAX: Final = VALUE_BYTES_MAX  # a longer one fits no request
 
 EOF, SELECT_DB, EXPIRE_S, EXPIRE_MS, RESIZE_DB, AUX = 255, 254, 253, 252, 251, 250
@@ -238,7 +239,7 @@ class RdbReader:
         """A key with what stands in front of it, or anything else there is between keys."""
         data, at = self._data, self._at
         expire_at_ms = idle_s = frequency = None
-        while True:
+        for _ in range(MARKS_MAX + 1):
             opcode, at = self._take(at, 1)[0], at + 1
             if opcode == STRING_TYPE:
                 name, at = self._name(at)
@@ -259,6 +260,8 @@ class RdbReader:
                 frequency, at = self._take(at, 1)[0], at + 1
             else:
                 break
+        else:  # any number of them would have to be held, and read again with every chunk
+            raise Malformed(self._at, f"a key behind at most {MARKS_MAX} expiries and ages")
         if opcode in self._types:
             self._other_type(at, self._types[opcode], expire_at_ms)
             return None

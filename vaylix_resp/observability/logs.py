@@ -3,7 +3,8 @@
 Promise: what a client or a file put into a message cannot forge a line or move a terminal's cursor; control
 characters are escaped. Callers never pass secrets; nothing here could recognise one.
 A file is opened again when something else was renamed into its place, so logrotate needs no signal.
-Nothing here waits: a system log that is slow or away loses messages (it is told how many), the other log has them all.
+A system log that is slow or away is not waited for: it loses messages (and is told how many), the other log has them
+all. That one is waited for: a pipe at standard error that nobody reads stops the server when it is full.
 Not here: SLOWLOG and LATENCY, which clients ask for; the audit trail.
 """
 

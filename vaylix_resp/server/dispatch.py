@@ -144,7 +144,7 @@ class Dispatch(Session):
         refused = gate.refusal(self, bound, argv, shared.node.refusal or shared.maintenance.refusal)
         if refused is not None:
             self.refuse(bound, refused)
-        elif shared.holds_back(self, bound):
+        elif shared.holds_back(self, bound, argv):
             return False
         elif gate.queued(self, bound.spec):
             self._queue(bound, argv)

@@ -169,7 +169,7 @@ class Execution(Completion):
         shared = self.shared
         if (
             self.elsewhere or shared.node.refusal is not None or shared.maintenance.refusal is not None
-            or shared.memory.tight
+            or shared.memory.tight or bound.name in shared.memory.stretching
         ):  # fmt: skip
             return self._one_by_one(row, rest)
         if shared.node.crowded:

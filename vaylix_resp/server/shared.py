@@ -264,14 +264,17 @@ class Shared:
 
     # What execution asks of it.
 
-    def holds_back(self, client: Session, bound: Bound) -> bool:
+    def holds_back(self, client: Session, bound: Bound, argv: Sequence[bytes]) -> bool:
         """Whether a pause, a full batch, a full audit or keys that have to make room let this request wait.
 
         The client is woken when that ends."""
         if (bound.audit is not None or bound.name == "exec") and self.audit.crowded:
             client.park()
             return True
-        if self.memory.waits and self.memory.denies(client, bound.spec):
+        memory = self.memory
+        if (memory.waits and memory.denies(client, bound.spec)) or (
+            client.multi is None and bound.name in memory.stretching and memory.crowds(client, bound.spec, argv)
+        ):
             client.park()
             return True
         if not (self.node.crowded and (self.node.clustered or gate.writes(client, bound.spec))):

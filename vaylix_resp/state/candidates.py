@@ -2,7 +2,7 @@
 
 Promise: with a volatile policy nothing is chosen that does not expire; choosing takes time by how much is chosen, not
 by how many keys there are. With `volatile-ttl` nothing is drawn: the wheel knows which keys expire first.
-Not here: when it is time, and the entry that removes them (`server.eviction`).
+Not here: when it is time, and the entry that removes them (`server.memory`).
 Source: sampling with a pool of the best that were left over is Redis's (evict.c); here many keys are chosen at once.
 """
 

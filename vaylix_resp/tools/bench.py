@@ -3,7 +3,7 @@
 First fdatasync of small appends, the way the log is written, in a file of --dir: no durable write can be faster. Then
 SET and GET as clients see them, alone, many, and pipelined. What stands in the way of a fair figure is said below it.
 Promises: no key is touched but those under `vaylix-bench:`, which were not there before and are gone afterwards, also
-when it is interrupted; a server that others use is loaded only when somebody has agreed to that.
+when it is interrupted or told to end; a server that others use is loaded only when somebody has agreed to that.
 Units: seconds, bytes. Not here: the clients (`bench_load`).
 """
 
@@ -14,11 +14,13 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import signal
 import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Final
 
 import hiredis
@@ -34,6 +36,7 @@ from .cluster import PASSWORD
 from .moving.channel import Address, Channel, packed
 from .output import confirm, print_json, table
 from .reach import Target, target_of
+from .terminal import ENDINGS
 
 APPEND: Final = os.urandom(4096)  # what a compressing disk cannot make smaller
 FILE_BYTES: Final = 64 * MIB  # as a segment of the log; behind its end it begins again
@@ -246,6 +249,7 @@ def borrowed_keys(channel: Channel) -> Iterator[None]:
             "xargs redis-cli UNLINK"
         )
     parts = [names[at : at + KEYS_AT_ONCE] for at in range(0, KEYS, KEYS_AT_ONCE)]
+    before = {number: signal.signal(number, _as_interrupt) for number in ENDINGS}
     try:
         for part in parts:
             _granted(channel.ask(b"MSET", *(word for name in part for word in (name, bench_load.VALUE))))
@@ -253,6 +257,13 @@ def borrowed_keys(channel: Channel) -> Iterator[None]:
     finally:
         for part in parts:
             channel.ask(b"UNLINK", *part)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    """An end of another kind, as Ctrl-C: the keys are to go."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def _measured(channel: Channel, target: Target, login: bytes, work: Work, seconds: float) -> Result:

@@ -169,6 +169,7 @@ def test_no_checksum_is_said() -> None:
         (b"REDIS0011\xf3", 9, "not 243"),
         (b"REDIS0011\xfc" + bytes(8) + b"\xfe\x00", 18, "a key behind its expiry or age, not the opcode 254"),
         (b"REDIS0011\xf9\x05\xff", 11, "a key behind its expiry"),
+        (b"REDIS0011" + (b"\xfc" + bytes(8)) * 5, 9, "a key behind at most 3 expiries and ages"),
         (b"REDIS0011\xfe\xc0\x00", 10, "a length, not the byte 0xc0"),
         (b"REDIS0011\xfe\x82", 10, "a length, not the byte 0x82"),
         (b"REDIS0011\x00\xc4", 10, "a string, not the byte 0xc4"),

@@ -404,3 +404,35 @@ def test_info_and_the_latency_monitor():
 
 
 assert SLACK_MIN == 64 * KIB, "the figures above count on it"
+
+
+# Few bytes that make many.
+
+
+@pytest.mark.parametrize("made_by", [
+    [f"SETRANGE k{n} {16 << 20} x" for n in range(12)],
+    [f"SETBIT k{n} {128 << 20} 1" for n in range(12)],
+    [f"BITFIELD k{n} SET u8 {128 << 20} 1" for n in range(12)],
+    [f"SETRANGE big {16 << 20} x", *[f"COPY big k{n}" for n in range(12)]],
+    [f"SETRANGE big {16 << 20} x", *[f"BITOP OR k{n} big big" for n in range(12)]],
+], ids=lambda lines: lines[-1].split()[0])  # fmt: skip
+def test_a_few_bytes_that_make_many_go_little_beyond_the_limit(made_by):
+    """All in one packet; each value is half of what there is room for."""
+    stage = made(maxmemory=32 << 20)
+    client = stage.connect()
+    client.send(*made_by)
+    while stage.commit():
+        pass
+    told = client.heard()
+    assert len(told) == len(made_by) and told[0] != OOM and told[-1] == OOM
+    assert used(stage) < 4 * (16 << 20), "two, and one that was under way"
+    assert not stage.shared.parked
+    stage.close()
+
+
+def test_where_there_is_room_they_share_a_batch():
+    stage = made(maxmemory=1 << 30)
+    client = stage.connect()
+    client.send(*[f"SETBIT k{n} 8000 1" for n in range(50)], "COPY k1 k2 REPLACE")
+    assert stage.commit() == 1 and client.heard() == [":0"] * 50 + [":1"]
+    stage.close()

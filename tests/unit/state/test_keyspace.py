@@ -1,6 +1,7 @@
 """The database against the obvious: a few dictionaries, sorted when asked."""
 
 from random import Random
+from sys import getsizeof
 
 import hypothesis.strategies as st
 import pytest
@@ -399,3 +400,16 @@ def test_release_gives_memory_back_in_the_order_in_which_it_was_taken():
         old.release(10)
     assert list(old.items) == [b"key:%d" % n for n in range(90)]
     assert not old.order._buckets
+
+
+def test_a_table_that_was_large_is_not_walked_for_the_few_keys_left():
+    """Eviction by chance draws hundreds of keys in one go: each walk would take a millisecond and more."""
+    db = filled(50_000)
+    for n in range(49_900):
+        db.remove(b"key:%d" % n)
+    assert getsizeof(db.items) > keyspace.SPARSE_BYTES
+    left = dict(db.items)
+    assert db.random_key(Random(3)) in left and db.items == left
+    assert getsizeof(db.items) < keyspace.SPARSE_BYTES // 16
+    db.remove(next(iter(left)))
+    assert db.random_key(Random(4)) in db.items and len(db.items) == 99

@@ -1,5 +1,6 @@
 """`vaylix bench`: what it sends, what it says, and what it refuses. That it measures a server: tests/e2e/test_watching.py."""
 
+import signal
 from types import SimpleNamespace
 
 import hiredis
@@ -44,10 +45,23 @@ def test_requests_stay_under_the_prefix(verb, words, pipeline):
             assert int(request[1].removeprefix(PREFIX)) < KEYS and request[2:] in ([], [VALUE])
 
 
-def test_keys_are_written_and_removed_also_when_something_breaks():
+@pytest.fixture
+def interruptible():
+    """Signals as a program of its own finds them."""
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in kinds}
+    yield lambda: {signal.getsignal(number) for number in kinds}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_keys_are_written_and_removed_also_when_something_breaks(number, interruptible):
     server = Server()
     with pytest.raises(KeyboardInterrupt), borrowed_keys(server):
-        raise KeyboardInterrupt
+        assert number == signal.SIGINT or signal.getsignal(number) is not signal.default_int_handler
+        signal.raise_signal(number)
+    assert interruptible() == {signal.default_int_handler}, "whoever called has them back"
     written = {word for words in server.asked if words[0] == b"MSET" for word in words[1::2]}
     removed = {word for words in server.asked if words[0] == b"UNLINK" for word in words[1:]}
     assert len(written) == KEYS and removed == written == set(server.asked[0][1:])

@@ -11,7 +11,7 @@ from tests.unit.fake_cluster import IDS, FakeView
 from vaylix_resp import cli
 from vaylix_resp.resp.writer import encode
 from vaylix_resp.state.versions import CURRENT
-from vaylix_resp.tools.cluster import Report, Unanswered, plain, as_data, gather, render, row
+from vaylix_resp.tools.cluster import Report, Unanswered, as_data, gather, plain, render, row
 from vaylix_resp.tools.reach import Target
 
 ASKED = Target("127.0.0.1", 6380)

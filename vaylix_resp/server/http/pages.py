@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TEXT: Final = "text/plain; charset=utf-8"
 HTML: Final = "text/html; charset=utf-8"
 JSON: Final = "application/json"
+ENCODING: Final = "latin-1"  # of headers
 # Nothing may be loaded, framed or sent by a page that does not say otherwise.
 POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 import h11
 
-from .pages import Page, Request, text
+from .pages import ENCODING, Page, Request, text
 
 if TYPE_CHECKING:
     from .service import HttpService
@@ -23,7 +23,6 @@ HEAD_BYTES_MAX: Final = 16 * 1024  # of a request: its first line and its header
 REQUEST_S: Final = 10.0  # from the first byte of a request to its last; and from a new connection to its first byte
 IDLE_S: Final = 75.0  # between two requests: longer than scrapers usually wait
 WRITE_S: Final = 10.0  # for a page to be read
-ENCODING: Final = "latin-1"  # of headers
 METHODS: Final = (b"GET", b"HEAD")
 
 
@@ -45,8 +44,7 @@ class HttpConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(0)
         self._wait(REQUEST_S)
-        if not self._service.enter(self):
-            self._refuse(text(503, "too many connections; try again"))
+        self._service.enter(self)
 
     def data_received(self, data: bytes) -> None:
         if self._idle:
@@ -75,9 +73,11 @@ class HttpConnection(asyncio.Protocol):
     # What the service asks of it.
 
     @property
-    def idle(self) -> bool:
-        """Between two requests: nobody would miss it."""
-        return self._served and self._idle and self.request is None and not self._unread
+    def missed(self) -> int:
+        """How much, if it were closed now: between two requests not at all, before its request is whole a little."""
+        if self.request is not None or self._unread:
+            return 2
+        return 0 if self._served and self._idle else 1
 
     def answer(self, page: Page) -> None:
         """To `request`."""

@@ -10,14 +10,13 @@ Not here: HTTP's bytes (`protocol`), how often pages are made (`service`).
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from ...observability.logs import get_log
-from .pages import Page, Request, Site, text
+from .pages import ENCODING, Page, Request, Site, text
 from .probes import livez, readyz
 from .scrape import metrics
 from .status import status
@@ -53,8 +52,22 @@ ROUTES: Final = {
 }
 
 
+def is_probe(request: Request) -> bool:
+    """Whether it is for a page that is made of next to nothing, which supervisors wait for."""
+    route = ROUTES.get(request.path)
+    return route is not None and route.open
+
+
 def answer(site: Site, request: Request) -> Page:
-    """The page for a request, or why there is none."""
+    """The page for a request, or why there is none. Raises nothing."""
+    try:
+        return _page(site, request)
+    except Exception as bug:  # whatever a page does, clients of the server are not to notice
+        log.failure(f"a bug in the page {request.path}: please report it", bug)
+        return text(500, "this page has a bug; the server's log has more")
+
+
+def _page(site: Site, request: Request) -> Page:
     route = ROUTES.get(request.path)
     if route is None:
         return text(404, "there is no such page; / has the list")
@@ -62,11 +75,7 @@ def answer(site: Site, request: Request) -> Page:
         return text(401, "http-token is needed", ("WWW-Authenticate", 'Basic realm="vaylix", charset="UTF-8"'))
     if site.server is None and not route.early:
         return text(503, f"not yet: {site.phase}", ("Retry-After", RETRY_S))
-    try:
-        return route.page(site, request)
-    except Exception as bug:  # whatever a page does, clients of the server are not to notice
-        log.failure(f"a bug in the page {route.path}: please report it", bug)
-        return text(500, "this page has a bug; the server's log has more")
+    return route.page(site, request)
 
 
 def _let_in(token: str, authorization: str) -> bool:
@@ -74,12 +83,12 @@ def _let_in(token: str, authorization: str) -> bool:
     if not token:
         return True
     scheme, _, given = authorization.partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            given = base64.b64decode(given, validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
-        except binascii.Error:
+    try:
+        shown = given.strip().encode(ENCODING)
+        if scheme.lower() == "basic":
+            shown = base64.b64decode(shown, validate=True).partition(b":")[2]
+        elif scheme.lower() != "bearer":
             return False
-    elif scheme.lower() != "bearer":
+    except ValueError:  # no Base64
         return False
-    secret, shown = (word.encode("utf-8", "surrogateescape") for word in (token, given.strip()))
-    return hmac.compare_digest(secret, shown)
+    return hmac.compare_digest(token.encode("utf-8", "surrogateescape"), shown)

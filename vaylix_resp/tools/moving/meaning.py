@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from ...commands.arguments import INT64_MAX
 from ...errors import CommandError, printable
 from ...interchange.dump_payload import deserialize
 from ...limits import MIB, VALUE_BYTES_MAX
@@ -58,7 +59,8 @@ NOTHING: Final = Act()
 
 
 def shifted(at_ms: int) -> int:
-    return at_ms + SHIFT_MS
+    """Later, unless that is later than any time: what ends at the end of time does not end meanwhile."""
+    return at_ms + SHIFT_MS if at_ms <= INT64_MAX - SHIFT_MS else at_ms
 
 
 def deadline(stored_ms: int) -> int:

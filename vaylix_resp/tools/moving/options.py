@@ -47,7 +47,9 @@ def add(parser: argparse.ArgumentParser) -> None:
            help="compare all keys, or one in a hundred, or none (default: full)")  # fmt: skip
     option("--state", metavar="DIR",
            help="where psync keeps what has come and is not written yet (default: ~/.local/state/vaylix/import/...)")
-    option("--restart", action="store_true", help="forget an unfinished import into this target")
+    option("--restart", action="store_true",
+           help="forget an unfinished import into this target; one that --aof or psync had begun to fill is emptied "
+                "first: all of its keys are deleted")  # fmt: skip
     option("--retry-for", type=float, default=RETRY_S, metavar="SECONDS",
            help=f"how long to try again what is refused for now (default: {RETRY_S:g})")  # fmt: skip
     option("--json", action="store_true", help="print the result as JSON")

@@ -7,6 +7,7 @@ after it. Units: milliseconds. Not here: why they are shifted (`meaning`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import hiredis
 
@@ -36,10 +37,16 @@ def settle(target: Target, now_ms: Callable[[], int]) -> int:
 
 def _portion(channel: Channel, db: int, names: list[bytes]) -> int:
     channel.select(db)
-    ends = channel.all([(b"PEXPIRETIME", name) for name in names])
+    ends = _done(channel.all([(b"PEXPIRETIME", name) for name in names]))
     shifted = [(name, end) for name, end in zip(names, ends, strict=True) if end >= SHIFT_MS]
     requests = [(b"PEXPIREAT", name, b"%d" % deadline(end), b"LT") for name, end in shifted]
-    for reply in channel.all(requests):
-        if isinstance(reply, hiredis.ReplyError):
-            raise Denied(f"an expiry could not be set: {reply}; the same command goes on from here")
+    _done(channel.all(requests))
     return len(requests)
+
+
+def _done(replies: list[Any]) -> list[Any]:
+    """None of them an error."""
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            raise Denied(f"an expiry could not be set: {reply}; the same command goes on")
+    return replies

@@ -4,7 +4,8 @@ A primary drops a replica that reads too slowly, and remembers little for one th
 all that comes is written here at once, the file and the stream behind it, and after a kill -9 only what was not yet
 here has to be asked for.
 Promises: what is here belongs to one history, without gaps; after a restart of this machine nothing is believed, as it
-was not synced (the target's mark still says how far it is).
+was not synced (the target's mark still says how far it is); what cannot be written ends the import (NotKept), since
+half a write that was made again would stand there twice.
 Units: bytes; offsets are those of the history. One thread writes, one reads.
 """
 
@@ -13,8 +14,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -29,6 +33,18 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 class InUse(Refused):
     exit_code = EX_IO
+
+
+class NotKept(Refused):
+    """The disk of this machine is full, or fails. What had been written stays, and is gone on from."""
+
+    exit_code = EX_IO
+
+    def __init__(self, directory: Path, cause: OSError) -> None:
+        super().__init__(
+            f"{directory}: {cause.strerror or cause}; make room there, or choose another place with --state; the same "
+            "command goes on"
+        )
 
 
 class Renewed(Exception):
@@ -121,24 +137,35 @@ class Spool:
 
     # Writing.
 
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as cause:
+            raise NotKept(self._directory, cause) from cause
+
     def begin(self) -> None:
         """A file follows."""
-        self.wipe()
-        self._writing = (self._directory / "dump.rdb.part").open("wb", buffering=0)
+        with self._kept():
+            self.wipe()
+            self._writing = (self._directory / "dump.rdb.part").open("wb", buffering=0)
 
     def write(self, data: bytes) -> None:
         """More of the file."""
         assert self._writing is not None
-        _write_all(self._writing, data)
+        with self._kept():
+            _write_all(self._writing, data)
 
     def complete(self, replid: str, offset: int) -> None:
         """The file is whole; its stream begins behind `offset`."""
         assert self._writing is not None
         self._writing.close()
         self._writing = None
-        os.replace(self._directory / "dump.rdb.part", self.dump)
+        with self._kept():
+            os.replace(self._directory / "dump.rdb.part", self.dump)
         self.start = self.end = offset
-        self.origin, self.replid = f"{replid}:{offset}", replid
+        # No two files are the same: a source at rest may send another at the same offset, its keys in another order.
+        self.origin, self.replid = f"{replid}:{offset}:{secrets.token_hex(4)}", replid
         self._note()
 
     def resume(self, replid: str, offset: int, origin: str) -> None:
@@ -158,16 +185,18 @@ class Spool:
             "origin": self.origin, "replid": self.replid, "start": self.start, "boot": _boot(),
         }  # fmt: skip
         temporary = self._directory / "source.json.part"
-        temporary.write_text(json.dumps(facts))
-        os.replace(temporary, self._directory / "source.json")
+        with self._kept():
+            temporary.write_text(json.dumps(facts))
+            os.replace(temporary, self._directory / "source.json")
 
     def append(self, data: bytes) -> None:
         """More of the stream."""
-        if self._writing is None or self._writing.tell() >= SEGMENT_BYTES:
-            if self._writing is not None:
-                self._writing.close()
-            self._writing = (self._directory / f"{_PREFIX}{self.end:020d}").open("ab", buffering=0)
-        _write_all(self._writing, data)
+        with self._kept():
+            if self._writing is None or self._writing.tell() >= SEGMENT_BYTES:
+                if self._writing is not None:
+                    self._writing.close()
+                self._writing = (self._directory / f"{_PREFIX}{self.end:020d}").open("ab", buffering=0)
+            _write_all(self._writing, data)
         self.end += len(data)
 
     # Reading.

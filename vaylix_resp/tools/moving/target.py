@@ -39,6 +39,7 @@ RETRY_S: Final = 300.0
 FOR_NOW: Final = frozenset(
     "MISCONF OOM LOADING READONLY NOREPLICAS CLUSTERDOWN MASTERDOWN TRYAGAIN INDETERMINATE MAINTENANCE BUSY".split()
 )
+_DISCARDED: Final = "EXECABORT Transaction discarded because of: "  # in front of the reason why EXEC was refused
 assert PIECE_BYTES + WHOLE_BYTES < TRANSACTION_BYTES_MAX, "a transaction that is not full has room for one piece"
 
 
@@ -51,8 +52,18 @@ class GivenUp(Refused):
 class Overtaken(GivenUp):
     """The mark is another one: somebody else has moved it."""
 
+    def __init__(self, told: str = "another import writes to this target: one at a time") -> None:
+        super().__init__(told)
+
+
+class MarkGone(Overtaken):
+    """There is none any more, and so nobody knows how far the import is, nor what else has gone."""
+
     def __init__(self) -> None:
-        super().__init__("another import writes to this target: one at a time")
+        super().__init__(
+            f"the target has lost the mark of this import, {MARK_KEY.decode()}: somebody has emptied it, or it evicts "
+            "keys (maxmemory-policy); to continue: see to that, FLUSHALL it, and begin again"
+        )
 
 
 @dataclass(slots=True)
@@ -70,7 +81,7 @@ class Mark:
     offset: int = 0  # behind the last command
     db: int = 0
     cursor: int = 0
-    origin: str = ""  # of a stream: the file that it goes on from, as `replid:offset`
+    origin: str = ""  # of a stream: the file that it goes on from, as the spool named it
     replid: str = ""  # its history, as it is called now
     written: int = 0
     commands: int = 0
@@ -289,7 +300,7 @@ class Target:
             if stored == sent.mark:
                 return []
             if stored != self._stored:
-                raise Overtaken
+                raise _overtaken(stored)
             assert self._channel is not None
             self._channel.socket.sendall(sent.data)
         assert self._channel is not None
@@ -302,7 +313,7 @@ class Target:
         if stored == sent.mark:
             return []
         if stored != self._stored and not isinstance(stored, hiredis.ReplyError):
-            raise Overtaken
+            raise _overtaken(stored)
         errors = [reply for reply in replies[:-2] if isinstance(reply, hiredis.ReplyError)]
         raise _ForNow(errors[0] if errors else None)
 
@@ -325,7 +336,7 @@ class Target:
                 return attempt(again)
             except _ForNow as refusal:
                 problem = str(refusal)
-                if refusal.answer is not None and problem.partition(" ")[0] not in FOR_NOW:
+                if refusal.answer is not None and problem.removeprefix(_DISCARDED).split()[0] not in FOR_NOW:
                     raise GivenUp(f"{self.address.where}: {problem}") from None
             except OSError as error:
                 problem = told(error)
@@ -351,6 +362,11 @@ class Target:
             if (reply is None and b"NX" in words[3:]) or (reply == 0 and words[0] == b"RENAMENX"):
                 self.mark.conflicts += 1
                 self.mark.written -= 1
+
+
+def _overtaken(stored: Any) -> Overtaken:
+    """By what stands in the place of the mark that was expected there."""
+    return MarkGone() if stored is None else Overtaken()
 
 
 class _ForNow(Exception):

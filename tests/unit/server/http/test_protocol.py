@@ -91,7 +91,7 @@ def test_requests_in_one_packet_are_answered_in_their_order(stage):
 
 
 def test_nothing_is_read_while_an_answer_is_waited_for(stage):
-    stage.service._free_at = 5.0
+    stage.busy(5)
     client = stage.connect().send(GET, GET)
     assert client.paused and client.inbox == [GET] and client.answers() == []
     stage.wait(5)
@@ -103,7 +103,7 @@ def test_a_client_that_only_says_no_more_is_answered(stage):
     client.answers("GET")
     client.end()
     assert client.lost
-    stage.service._free_at = 5.0
+    stage.busy(5)
     late = stage.connect().send(GET)
     late.end()
     assert not late.closing
@@ -151,7 +151,7 @@ def test_who_does_not_read_is_closed_and_who_reads_late_goes_on(stage):
 
 
 def test_who_vanishes_while_waiting_is_forgotten(stage):
-    stage.service._free_at = 5.0
+    stage.busy(5)
     client = stage.connect().send(GET)
     client.vanish()
     stage.wait(5)
@@ -159,12 +159,19 @@ def test_who_vanishes_while_waiting_is_forgotten(stage):
     assert all(timer.cancelled for timer in stage.timers)
 
 
-def test_one_connection_too_many_gets_an_error_unless_another_is_idle(stage):
-    some = [stage.connect() for _ in range(CONNECTIONS_MAX)]
-    extra = stage.connect()
-    assert extra.answers("GET")[0][0] == 503 and extra.lost
-    some[3].send(GET)
-    some[5].send(GET)
-    extra = stage.connect().send(GET)
-    assert extra.answers("GET")[0][0] == 200
-    assert [client.aborted for client in some] == [at == 3 for at in range(CONNECTIONS_MAX)]
+def test_whoever_comes_is_let_in_and_whoever_is_missed_least_goes(stage):
+    """Or who holds all connections, be it with beginnings of requests, would keep the probes of a supervisor out."""
+    asking, begun = stage.connect(), stage.connect().send(GET[:10])
+    answered = [stage.connect().send(GET) for _ in range(CONNECTIONS_MAX - 2)]
+    stage.busy(5)
+    asking.send(GET)
+    silent = [stage.connect() for _ in answered]
+    assert all(client.aborted for client in answered) and not begun.aborted
+    asking_too = [stage.connect().send(GET), stage.connect().send(GET)]
+    assert (begun.aborted, silent[0].aborted, silent[1].aborted) == (True, True, False)
+    asking_too += [stage.connect().send(GET) for _ in range(CONNECTIONS_MAX - 3)]
+    assert all(client.aborted for client in silent) and not asking.aborted
+    last = stage.connect().send(GET)
+    assert asking.aborted and not any(client.aborted for client in asking_too)
+    stage.wait(5)
+    assert all(client.answers("GET")[0][0] == 200 for client in [*asking_too, last])

@@ -30,7 +30,7 @@ def basic(text):
         ("", 401), ("Bearer", 401), ("Bearer wrong", 401), ("Bearer s3cret:", 401), ("Digest s3cret", 401),
         ("Bearer s3cret", 200), ("bearer s3cret", 200), ("Bearer  s3cret ", 200),
         (basic("anybody:s3cret"), 200), (basic(":s3cret"), 200), (basic("s3cret"), 401), (basic("s3cret:x"), 401),
-        ("Basic !!!", 401), ("Basic", 401), (basic("x:sécret"), 401),
+        ("Basic !!!", 401), ("Basic", 401), (basic("x:sécret"), 401), ("Basic é", 401), ("Bearer é", 401),
     ],
 )  # fmt: skip
 def test_http_token(site, authorization, status):
@@ -38,6 +38,15 @@ def test_http_token(site, authorization, status):
     page = get(site, "/metrics", authorization)
     assert page.status == status
     assert (status == 200) or ("WWW-Authenticate" in dict(page.headers) and b"s3cret" not in page.body)
+
+
+@pytest.mark.parametrize("token", [b"s\xc3\xa9cret", b"\xff\xfe", b"a:b c"])
+def test_a_token_of_any_bytes(site, token):
+    """A header comes as bytes, read as Latin-1."""
+    site.settings.http_token = token.decode("utf-8", "surrogateescape")
+    assert get(site, "/metrics", "Bearer " + token.decode("latin-1")).status == 200
+    assert get(site, "/metrics", "Basic " + base64.b64encode(b"me:" + token).decode()).status == 200
+    assert get(site, "/metrics", "Bearer " + token[1:].decode("latin-1")).status == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/readyz"])

@@ -8,7 +8,8 @@ from vaylix_resp.server.http import routes
 from vaylix_resp.server.http.pages import Site, text
 from vaylix_resp.server.http.service import PACE
 
-GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+PROBE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture
@@ -56,3 +57,27 @@ def test_the_end(stage):
     assert all(client.aborted for client in clients)
     stage.wait(100)
     assert len(stage.made) == 1
+
+
+def test_a_probe_does_not_wait_for_pages(stage):
+    """Or a supervisor would restart a server because too many look at it."""
+    clients = [stage.connect().send(GET * 5) for _ in range(4)]
+    made = len(stage.made)
+    probe = stage.connect().send(PROBE)
+    assert len(probe.answers("GET")) == 1 and len(stage.made) == made + 1
+    probe.send(PROBE * 3)
+    while len(stage.made) < 20:
+        stage.wait(0.01)
+    assert len(probe.answers("GET", "GET", "GET")) == 3
+    assert stage.seconds >= 10 * 0.1 * PACE, "nor is a probe made without end"
+    assert clients
+
+
+def test_nothing_is_kept_of_those_who_left(stage):
+    stage.connect().send(GET)
+    for _ in range(1000):
+        stage.connect().send(GET).vanish()
+    waiting = stage.connect().send(GET)
+    assert list(stage.service.pages.asking) == [waiting.connection]
+    stage.wait(0.1 * PACE)
+    assert len(waiting.answers("GET")) == 1 and len(stage.made) == 2

@@ -47,6 +47,11 @@ class HttpStage:
         self.seconds += seconds
         self.run()
 
+    def busy(self, until):
+        """No page is made before."""
+        for lane in (self.service.pages, self.service.probes):
+            lane.free_at = until
+
     def connect(self):
         return HttpClient(self)
 

@@ -147,3 +147,11 @@ def test_a_large_value_does_not_replace_what_may_stay(monkeypatch):
 def test_a_deadline_is_found_again(ms):
     assert deadline(shifted(ms)) == ms == deadline(ms)
     assert shifted(ms) > NOW + 1_000 * 365 * 86_400_000  # nobody waits for it
+
+
+def test_a_key_that_ends_at_the_end_of_time_is_taken():
+    """9223372036854775807 is what some clients give a key that is to stay; no later time can be written."""
+    last = (1 << 63) - 1
+    for ms in (last, last - 1, last - SHIFT_MS + 1):
+        assert shifted(ms) == ms
+    assert shifted(last - SHIFT_MS) == last

@@ -1,11 +1,13 @@
 """What a primary has sent, kept for the target, over kills of the importer."""
 
+import errno
 import json
 
 import pytest
 
+from vaylix_resp.errors import EX_IO
 from vaylix_resp.tools.moving import spool as module
-from vaylix_resp.tools.moving.spool import InUse, Renewed, Spool
+from vaylix_resp.tools.moving.spool import InUse, NotKept, Renewed, Spool
 
 ID = "a" * 40
 
@@ -38,7 +40,7 @@ def everything(one, offset):
 
 
 def test_what_was_written_is_read(filled):
-    assert filled.dump.read_bytes() == b"REDIS" and filled.origin == f"{ID}:1000"
+    assert filled.dump.read_bytes() == b"REDIS" and filled.origin.startswith(f"{ID}:1000:")
     assert (filled.start, filled.end) == (1000, 1025)
     for at in range(26):
         assert everything(filled, 1000 + at) == b"0123456789abcdefghijklmno"[at:]
@@ -46,8 +48,9 @@ def test_what_was_written_is_read(filled):
 
 
 def test_it_is_believed_after_a_kill(filled):
+    origin = filled.origin
     found = again(filled)
-    assert (found.origin, found.replid, found.start, found.end) == (f"{ID}:1000", ID, 1000, 1025)
+    assert (found.origin, found.replid, found.start, found.end) == (origin, ID, 1000, 1025)
     found.append(b"pq")
     found.rename("b" * 40)
     found.release(found.generation, 1020)
@@ -99,3 +102,39 @@ def test_a_stream_alone_goes_on_behind_an_offset(tmp_path):
     assert found.origin == "somewhere:1" and found.has(500) and everything(found, 501) == b"bc"
     found.remove()
     assert not (tmp_path / "spool").exists()
+
+
+class FullDisk:
+    """A file that takes `room` bytes more."""
+
+    def __init__(self, file, room):
+        self.file, self.room, self.tell, self.close = file, room, file.tell, file.close
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken, self.room = self.file.write(data[: self.room]), 0
+        return taken
+
+
+def test_a_full_disk_ends_it_and_nothing_stands_there_twice(filled):
+    """A connection that is made again would bring the same bytes again, behind the part of them that had room."""
+    filled.append(b"p")
+    filled._writing = FullDisk(filled._writing, 2)
+    with pytest.raises(NotKept, match="No space left on device; make room there") as told:
+        filled.append(b"qrst")
+    assert told.value.exit_code == EX_IO and not isinstance(told.value, OSError)
+    found = again(filled)
+    assert found.end == 1028
+    found.append(b"st")  # what a source sends behind that
+    assert everything(found, 1000) == b"0123456789abcdefghijklmnopqrst"
+    found.close()
+
+
+def test_two_files_of_a_source_at_rest_are_two(filled):
+    """Their keys may stand in another order: how many of the first are done says nothing of the second."""
+    first = filled.origin
+    filled.begin()
+    filled.write(b"RE")
+    filled.complete(ID, 1000)
+    assert filled.origin != first

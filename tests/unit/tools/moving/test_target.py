@@ -1,10 +1,14 @@
 """What a transaction sends."""
 
+from argparse import Namespace
+
 import hiredis
+import pytest
 
 from vaylix_resp.tools.moving import target
+from vaylix_resp.tools.moving.channel import address_of
 from vaylix_resp.tools.moving.meaning import MARK_KEY, PART_KEY, Operation
-from vaylix_resp.tools.moving.target import Mark, Transaction
+from vaylix_resp.tools.moving.target import GivenUp, Mark, Target, Transaction
 
 
 def sent(transaction):
@@ -57,3 +61,50 @@ def test_distinct_keys_may_change_places():
     assert sent(transaction)[1:-4] == [b"MSET b 2 c 3", b"SET a 1 PXAT 9", b"SET %s x" % PART_KEY, b"RENAME part d"]
     assert [operation.words[1] for operation in transaction.operations] == [b"b", b"c", b"a", PART_KEY, b"part"]
     assert transaction.places == [0, 0, 1, 2, 3]
+
+
+EXEC_REFUSED = "EXECABORT Transaction discarded because of: "
+
+
+@pytest.mark.parametrize("told, helps", [
+    ("OOM command not allowed when used memory > 'maxmemory'.", True), ("MISCONF the disk is full", True),
+    (EXEC_REFUSED + "OOM command not allowed when used memory > 'maxmemory'.", True),
+    (EXEC_REFUSED + "MISCONF the disk is full", True), (EXEC_REFUSED + "too large", False), ("NOPERM no", False),
+])  # fmt: skip
+def test_what_is_refused_for_now_is_tried_again_wherever_the_refusal_stands(told, helps):
+    """A target may become full between the last request of a transaction and its EXEC."""
+    pauses, asked = [], []
+    one = Target(address_of("redis://127.0.0.1:1", Namespace(), "NONE"), sleep=pauses.append, now=lambda: 0.0)
+
+    def attempt(again):
+        asked.append(again)
+        if not again:
+            raise target._ForNow(hiredis.ReplyError(told))
+        return "done"
+
+    if helps:
+        assert one._patiently(attempt) == "done" and asked == [False, True] and len(pauses) == 1
+    else:
+        with pytest.raises(GivenUp, match=told):
+            one._patiently(attempt)
+
+
+class FakeChannel:
+    """Replies of a target, one after the other; what is sent to it goes nowhere."""
+
+    def __init__(self, *replies):
+        self.replies, self.socket = list(replies), Namespace(sendall=lambda data: None)
+
+    def reply(self):
+        return self.replies.pop(0)
+
+
+@pytest.mark.parametrize("stored, told", [
+    (None, "has lost the mark of this import.*maxmemory-policy"), (b"{}", "another import writes to this target"),
+])  # fmt: skip
+def test_whoever_finds_another_mark_or_none_says_so(stored, told):
+    one = Target(address_of("redis://127.0.0.1:1", Namespace(), "NONE"))
+    transaction = Transaction((), Mark("rdb", "f", "fail"))
+    one._stored, one._channel = b"what it was", FakeChannel("OK", "QUEUED", None, "OK", stored)
+    with pytest.raises(target.Overtaken, match=told):
+        one._outcome(transaction, again=False)
