@@ -110,7 +110,7 @@ class FakeAdmin(FakeServer):
         self.compared = Later()
         self.history = SimpleNamespace(running=False, count=2, last_error="")
         self.node = SimpleNamespace(
-            last_sequence=7, applied=7, term=2, failure=None, full=False, appendfsync="always",
+            last_sequence=7, applied=7, term=2, failure=None, full=False, syncing_since=None, appendfsync="always",
             fsync=SimpleNamespace(count=4, total_us=100, max_us=60, last_us=20),
             wal=SimpleNamespace(durable=7, total_bytes=5000, segments=lambda: [1, 2, 3]),
             open=SimpleNamespace(size=11), committed=7,

@@ -31,6 +31,7 @@ from .keys import SealedKeys
 log = get_log("keyring")
 
 PERIOD_S: Final = 5.0  # how often a due snapshot and retired keys are looked at
+SOON_S: Final = 0.5  # when somebody was at the files, who may be again at every fifth second
 NAMES_SHOWN: Final = 10  # files per key in STATUS
 OFF: Final = "ERR encryption is off (directive encryption): there is no key in use that could be rotated"
 BUSY: Final = "BUSY a rotation is going on already"
@@ -47,6 +48,7 @@ class KeyringKeeper:
         self.on = isinstance(keys, SealedKeys) and keys.seals
         self.in_use = in_use
         self.last_error = ""
+        self.put_off = False  # somebody was at the files when retired keys were to be looked at
         self._source, self._store, self._checkpoint, self._clock = source, store, checkpoint, clock
         self._snapshot_due = False
         self._turn = asyncio.Lock()  # a key must not look unneeded while the log moves over to the next one
@@ -145,11 +147,10 @@ class KeyringKeeper:
     async def run(self) -> None:
         """Until cancelled: start the snapshot that a rotation wants, destroy keys when their time has come."""
         while True:
-            await asyncio.sleep(PERIOD_S)
+            await asyncio.sleep(SOON_S if self.put_off else PERIOD_S)
             await self.tend()
 
     async def tend(self) -> None:
-        self._start_snapshot()
         try:
             await self.sweep()
         except (Refused, OSError) as failure:
@@ -158,6 +159,7 @@ class KeyringKeeper:
             self.last_error = str(failure)
         else:
             self.last_error = ""
+        self._start_snapshot()  # behind the look at the files, which it would forbid
 
     async def close(self) -> None:
         """The server stops: a rotation that has begun comes to its end while the log can still be sealed."""
@@ -174,7 +176,8 @@ class KeyringKeeper:
         if keyring is None or not keyring.retired:
             return []
         async with self._turn:
-            if self._checkpoint.readers or self.in_use():
+            self.put_off = bool(self._checkpoint.readers or self.in_use())
+            if self.put_off:
                 return []
             retired = keyring.retired  # before the look at the files: these are not given to new files any more
             loop = asyncio.get_running_loop()

@@ -111,6 +111,7 @@ class Engine(ABC, Generic[W]):
         self.on_failure: Callable[[str], None] = _unheard
         self.batch_bytes = BATCH_BYTES_MAX  # that make an open batch full; fewer where memory is short
         self.closed_bytes = 0  # of the batch that was closed last
+        self.syncing_since: float | None = None  # when the fsync under way began, monotonic; set where it runs
         self._rng = rng
 
     @property
@@ -198,8 +199,9 @@ class Engine(ABC, Generic[W]):
 
     def sync(self) -> None:
         """fdatasync, measured. Raises WalFailed, once and for ever."""
-        began = self.clock.now()
+        self.syncing_since = began = self.clock.now()
         self.wal.sync()
+        self.syncing_since = None
         took = self.clock.now() - began
         self.fsync.record(int(took * 1e6))
         self.stages.synced(took)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from ..commands.ports import Server
 from ..errors import printable
 
+SYNC_S: Final = 5.0  # an fsync that takes longer is a disk that does not answer; a busy one needs a second at most
 CAUGHT_UP_S: Final = 10.0  # how old what a follower has applied may be; a healthy one is below a second
 
 
@@ -28,6 +29,12 @@ def _log(server: Server) -> str:
 
 def _disk(server: Server) -> str:
     return "the disk is full: writes are refused until there is room" if server.node.full else ""
+
+
+def _sync(server: Server) -> str:
+    since = server.node.syncing_since
+    took_s = server.clock.now() - since if since is not None else 0.0
+    return f"an fsync has been under way for {took_s:.0f} s: writes wait for the disk" if took_s > SYNC_S else ""
 
 
 def _membership(server: Server) -> str:
@@ -70,6 +77,7 @@ def _maintenance(server: Server) -> str:
 CHECKS: Final[dict[str, Callable[[Server], str]]] = {
     "log": _log,
     "disk": _disk,
+    "sync": _sync,
     "membership": _membership,
     "leader": _leader,
     "data": _data,

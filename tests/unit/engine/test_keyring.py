@@ -235,6 +235,23 @@ async def test_a_snapshot_that_cannot_start_is_tried_again(bench):
     assert bench.checkpoint.starts == 3 and bench.checkpoint.running
 
 
+async def test_rotations_that_never_cease_do_not_keep_old_keys(bench, monkeypatch):
+    """Each wants a snapshot, and one that runs forbids to look at the files: the look comes first, and comes again."""
+    for number in range(2):
+        bench.lab.write(f"SET b {number}")
+        await answer(bench.keeper.rotate())
+        bench.checkpoint.publish()
+    bench.checkpoint.running, bench.checkpoint.readers = True, 1
+    await answer(bench.keeper.rotate())  # its snapshot has to wait for the one that runs
+    await bench.keeper.tend()
+    assert bench.keeper.put_off and bench.keyring.retired == (1, 2, 3)
+    bench.checkpoint.running, bench.checkpoint.readers = False, 0
+    monkeypatch.setattr(bench.checkpoint, "start", lambda: setattr(bench.checkpoint, "readers", 1))
+    await bench.keeper.tend()
+    assert not bench.keeper.put_off and bench.checkpoint.readers == 1
+    assert bench.keyring.retired == (3,), "which the log still needs"
+
+
 async def test_at_the_same_time_only_one_rotates(bench):
     first = bench.keeper.rotate()
     await asyncio.sleep(0)

@@ -20,6 +20,14 @@ def disk_full(server):
     server.node.full = True
 
 
+def disk_silent(server):
+    server.node.syncing_since = server.clock.now() - 7
+
+
+def disk_busy(server):
+    server.node.syncing_since = server.clock.now() - 4
+
+
 def removed(server):
     server.cluster = FakeView(me=2)
     server.cluster.members = tuple(one for one in server.cluster.members if one.id != IDS[2])
@@ -56,6 +64,8 @@ def maintenance(server):
         (a_little_stale, None, ""),
         (log_failed, "log", "fsync failed (Input/output error)"),
         (disk_full, "disk", "the disk is full"),
+        (disk_silent, "sync", "under way for 7 s"),
+        (disk_busy, None, ""),
         (removed, "membership", "no member of its cluster"),
         (leaderless, "leader", "a majority of the nodes has not been heard"),
         (differs, "data", "its data differ"),
