@@ -14,7 +14,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -29,7 +29,7 @@ from .app_pidfile import PidFile
 from .clock import Clock, SystemClock
 from .commands.ports import Later
 from .config import Settings
-from .directives_cluster_rules import ACK_MODE_WARNINGS, raft_port
+from .directives_cluster_rules import raft_port
 from .engine.audit.reading import Reading
 from .engine.checkpoint import Checkpoint
 from .engine.children import Children
@@ -58,6 +58,7 @@ from .storage.errors import StorageError
 from .storage.store import Store
 
 T = TypeVar("T")
+Job = Callable[[], Coroutine[Any, Any, None]]
 log = logs.get_log("server")
 
 REST_PERIOD_S: Final = 0.001  # between two looks at whether the log has come to rest
@@ -68,7 +69,7 @@ def serve(settings: Settings) -> int:
     """Run until a signal or SHUTDOWN; the exit code."""
     logs.configure(settings.loglevel, settings.logfile, settings.log_format, posture.syslog_of(settings))
     settings.subscribe("loglevel", logs.set_level)
-    settings.subscribe("write-ack-mode", _warn_of_ack_mode)
+    settings.subscribe("write-ack-mode", posture.warn_of_ack_mode)
     posture.announce(settings)
     for warning in settings.warnings:
         log.warning(warning)
@@ -130,46 +131,15 @@ class App:
         store, node = await self._or_stop(boot.member()) if raft_port(self.settings) else boot.alone()
         cluster = boot.cluster
         commit = GroupCommit(node, loop, self._halt)
-        children = Children(boot.keys.secret)
-        checkpoint = Checkpoint(store, node, commit, self.clock, self.settings.databases, children)
-        checkpoint.throttle_bytes = self.settings.snapshot_throttle
-        self.settings.subscribe("snapshot-throttle", lambda rate: setattr(checkpoint, "throttle_bytes", rate))
-        self._want_history(checkpoint)
-        keeper = LogKeeper(node, loop)
-        threads = Threads(loop.call_soon_threadsafe)
-        shared = Shared(self.settings, self.clock, node, secrets.token_hex(20), threads)
-        shared.checkpoint = checkpoint
-        shared.keyring = KeyringKeeper(store.keys, boot.keys.source, store, checkpoint, self.clock)
-        shared.history = Flashback(store.root, checkpoint, children, self.clock, shared.publications)
-        shared.backups = Backups(
-            store.disk, store.root, self.settings, checkpoint, children, self.clock, node.machine, store.keys,
-            shared.publications,
-        )  # fmt: skip
-        self._wire_copies(shared, store, checkpoint)
-        await self._wire_audit(shared, store, children)
-        shared.on_shutdown = self._shutdown_command(checkpoint)
-        node.on_failure = self._log_failed
-        housekeeping = Housekeeping(shared, checkpoint)
+        shared = await self._assemble(store, node, commit)
+        checkpoint, keeper = shared.checkpoint, LogKeeper(node, loop)
         listener = Listener(shared, certificates)
-        jobs: list[Callable[[], Coroutine[Any, Any, None]]] = []
         await self._http.serve(shared, "starting: waiting for the cluster" if cluster is not None else "starting")
         if cluster is not None:
             await self._or_stop(self._open_cluster(cluster, shared, commit))
-            if cluster.renewal is not None:
-                jobs.append(cluster.renewal.run)
-                cluster.renewal.on_reload = partial(_certificates_reloaded, shared, whose="nodes")
         await listener.open()
-        jobs += [keeper.run, housekeeping.run, shared.keyring.run, shared.online_backup.run, shared.archive.run]
-        if self._notify.active:
-            shared.process.supervised = "systemd"
-            jobs.append(partial(self._notify.run, partial(standing, shared)))
-        if self._trail is not None:
-            jobs.append(self._trail.run)
-        if listener.door is not None:
-            jobs.append(listener.door.run)
-            self._door = listener.door
-            self._door.on_reload = partial(_certificates_reloaded, shared)
-        tasks = [loop.create_task(job()) for job in jobs]
+        self._door = listener.door
+        tasks = [loop.create_task(job()) for job in self._jobs(shared, keeper)]
         for task in tasks:
             task.add_done_callback(self._task_ended)
         self.settings.user = self.settings.role = ()  # they may hold passwords, and have served
@@ -196,6 +166,49 @@ class App:
         if cluster is not None:
             await cluster.hand_over()
         return await self._finish(code, shared, store, node, commit, checkpoint)
+
+    async def _assemble(self, store: Store, node: Engine[Any], commit: GroupCommit) -> Shared:
+        """What clients share, with its services; from here on the audit writes."""
+        boot = self._boot
+        children = Children(boot.keys.secret)
+        checkpoint = Checkpoint(store, node, commit, self.clock, self.settings.databases, children)
+        checkpoint.throttle_bytes = self.settings.snapshot_throttle
+        self.settings.subscribe("snapshot-throttle", lambda rate: setattr(checkpoint, "throttle_bytes", rate))
+        self._want_history(checkpoint)
+        threads = Threads(asyncio.get_running_loop().call_soon_threadsafe)
+        shared = Shared(self.settings, self.clock, node, secrets.token_hex(20), threads)
+        shared.checkpoint = checkpoint
+        shared.keyring = KeyringKeeper(store.keys, boot.keys.source, store, checkpoint, self.clock)
+        shared.history = Flashback(store.root, checkpoint, children, self.clock, shared.publications)
+        shared.backups = Backups(
+            store.disk, store.root, self.settings, checkpoint, children, self.clock, node.machine, store.keys,
+            shared.publications,
+        )  # fmt: skip
+        self._wire_copies(shared, store, checkpoint)
+        await self._wire_audit(shared, store, children)
+        shared.on_shutdown = self._shutdown_command(checkpoint)
+        node.on_failure = self._log_failed
+        return shared
+
+    def _jobs(self, shared: Shared, keeper: LogKeeper) -> Iterable[Job]:
+        """What goes on in the background while clients are served."""
+        cluster = self._boot.cluster
+        if cluster is not None and cluster.renewal is not None:
+            cluster.renewal.on_reload = partial(_certificates_reloaded, shared, whose="nodes")
+            yield cluster.renewal.run
+        yield keeper.run
+        yield Housekeeping(shared, shared.checkpoint).run
+        yield shared.keyring.run
+        yield shared.online_backup.run
+        yield shared.archive.run
+        if self._notify.active:
+            shared.process.supervised = "systemd"
+            yield partial(self._notify.run, partial(standing, shared))
+        if self._trail is not None:
+            yield self._trail.run
+        if self._door is not None:
+            self._door.on_reload = partial(_certificates_reloaded, shared)
+            yield self._door.run
 
     async def _come_to_rest(self, commit: GroupCommit) -> None:
         """Everybody who waits has been answered, and nothing new comes in."""
@@ -380,12 +393,6 @@ class App:
             raise Halt(EX_IO, f"the log could not be closed cleanly: {failure}") from failure
         log.notice(f"stopped cleanly at sequence {node.applied}")
         return code
-
-
-def _warn_of_ack_mode(mode: str) -> None:
-    """As at the start, when CONFIG SET changes it."""
-    if mode in ACK_MODE_WARNINGS:
-        log.warning(ACK_MODE_WARNINGS[mode])
 
 
 def _certificates_reloaded(shared: Shared, why: str, taken: bool, *, whose: str = "server") -> None:

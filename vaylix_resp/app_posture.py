@@ -17,7 +17,7 @@ from typing import Final
 
 from . import identity
 from .config import Settings
-from .directives_cluster_rules import raft_port
+from .directives_cluster_rules import ACK_MODE_WARNINGS, raft_port
 from .observability import logs, surroundings
 from .server.listener import display
 
@@ -157,3 +157,9 @@ def ready(settings: Settings, *, root: str, term: int, open_to_all: bool, master
         f"Vaylix RESP {identity.VAYLIX_VERSION} is ready on {where or settings.unixsocket}; data in {root}, "
         f"appendfsync {settings.appendfsync}, term {term}; connect with: redis-cli {cli}"
     )
+
+
+def warn_of_ack_mode(mode: str) -> None:
+    """As at the start, when CONFIG SET changes it."""
+    if mode in ACK_MODE_WARNINGS:
+        log.warning(ACK_MODE_WARNINGS[mode])

@@ -166,8 +166,8 @@ class Keyring:
             if len(content.keys) >= KEYS_MAX:
                 raise KeyringError(
                     f"{self.path}: there are {KEYS_MAX} keys, as many as there may be; to continue: wait until files "
-                    "that need old ones have gone (KEYRING STATUS), or run 'vaylix storage rotate-key' while the server is "
-                    "stopped", EX_CONFIG,
+                    "that need old ones have gone (KEYRING STATUS), or run 'vaylix storage rotate-key' while the "
+                    "server is stopped", EX_CONFIG,
                 )  # fmt: skip
             key_id = content.keys[-1].id + 1
             entry = KeyEntry(key_id, now_ms, None, _seal(self._locks, content.keyring_id, key_id, key, self._token))
