@@ -206,6 +206,12 @@ def _stats(server: Server) -> Iterable[Field]:
     yield "client_output_buffer_limit_disconnections", stats.client_output_buffer_limit_disconnections
     yield "reply_buffer_shrinks", 0
     yield "reply_buffer_expands", 0
+    yield from _refusals(server)
+
+
+def _refusals(server: Server) -> Iterable[Field]:
+    """The end of Stats: who was not let in, and what was too much."""
+    stats = server.stats
     yield "acl_access_denied_auth", stats.acl_access_denied_auth
     yield "acl_access_denied_tls_cert", stats.acl_access_denied_tls_cert
     yield "acl_access_denied_cmd", stats.acl_access_denied_cmd
