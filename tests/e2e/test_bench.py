@@ -126,3 +126,10 @@ def test_what_limits_cost() -> None:
     done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert [text.split("  ")[0] for text in done.stdout.splitlines()[1:]] == list(LIMITS)
+
+
+def test_the_blind_server_knows_who_takes_note():
+    """Whatever counts or times something has to be named there, or `bench.observability` measures nothing."""
+    program = "import bench.blind; bench.blind.blindfold(); print('blind')"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.stdout == "blind\n"
