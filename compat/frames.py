@@ -15,7 +15,6 @@ from typing import Any
 AGGREGATES = {0x2A: 1, 0x7E: 1, 0x3E: 1, 0x25: 2, 0x7C: 2}  # * ~ > count items; % | count pairs
 BULKS = frozenset(b"$=!")
 LINES = frozenset(b"+-:,#(_")
-PUSH = 0x3E
 ATTRIBUTE = 0x7C
 READ_BYTES = 1 << 16
 

@@ -65,7 +65,6 @@ NOT_AN_INTEGER = "ERR value is not an integer or out of range"
 NOT_A_FLOAT = "ERR value is not a valid float"
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 NO_SUCH_KEY = "ERR no such key"
-OUT_OF_RANGE = "ERR index out of range"
 NO_AUTH = "NOAUTH Authentication required."
 WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled."  # noqa: S105 - a reply, not a secret
 EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors."

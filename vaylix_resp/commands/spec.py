@@ -241,4 +241,3 @@ def _categories(flags: frozenset[str], more: str, group: str) -> frozenset[str]:
 
 READ_KEY: Final = KeySpec("RO access")
 FIRST_KEY_RW: Final = KeySpec("RW access update")
-FIRST_KEY_OW: Final = KeySpec("OW update")

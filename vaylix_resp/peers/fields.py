@@ -288,7 +288,6 @@ def names(bytes_max: int) -> Field:
 
 PLACE: Final = Field(_write_place, _read_place)
 ENTRIES: Final = Field(_write_entries, _read_entries)
-MEMBERSHIP: Final = Field(_write_membership, _read_membership)
 FLAG: Final = flag()
 NAME: Final = text(64)
 

@@ -124,10 +124,6 @@ class Clients:
         """`all`, `write`, or "" when nothing is paused at `now` (monotonic seconds)."""
         return self._pause_kind if now < self.paused_until else ""
 
-    def pause_left(self, now: float) -> float:
-        """Seconds until a running pause ends by itself."""
-        return max(0.0, self.paused_until - now)
-
     def holds(self, now: float, spec: CommandSpec, writes_queued: bool = False) -> bool:
         """Must this request wait for the end of a pause? `writes_queued`: it is an EXEC that writes."""
         kind = self.pause_kind(now)

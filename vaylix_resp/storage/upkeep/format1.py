@@ -49,7 +49,6 @@ _CHUNK = struct.Struct("<BBxxIII")
 _CHUNK_HEAD_BYTES = _CHUNK.size + 16
 _ACTIVE = re.compile(r"active-(\d{20})\.wal")
 _SEALED = re.compile(r"(\d{20})-(\d{20})\.wal")
-_SNAPSHOT_NAME = re.compile(r"snapshot-(\d{20})\.vxs")
 
 
 @dataclass(frozen=True, slots=True)

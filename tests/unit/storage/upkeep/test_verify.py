@@ -162,17 +162,12 @@ def flip_at(at):
     return rewrite(change)
 
 
-def older_copy(lab, path):
-    lab.sim.put(path, OLDER[path])
-
-
 def swapped(lab, path):
     other = next(name for name in paths(lab, path.rpartition("/")[0]) if name != path and name.endswith(path[-4:]))
     raw = lab.sim.files()
     lab.sim.put(path, raw[other])
 
 
-OLDER = {}
 SEALED, ACTIVE, SNAPSHOT, MANIFEST = "wal/0", "wal/active-", "snapshots/", "manifest.json"
 DAMAGES = [
     # (where, which of them, what, what the report says, exit code)
