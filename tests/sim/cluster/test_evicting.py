@@ -33,6 +33,6 @@ def test_replicas_agree_under_eviction(seed: int) -> None:
             assert node.replica is not None
             assert data_bytes(node.replica.machine.world) < LIMIT * 1.3
         assert sum(node.replica.machine.world.evicted for node in world.members if node.replica) > 100
-        assert LIMIT < evicting.highest < LIMIT * 1.5
+        assert LIMIT * 0.9 < evicting.highest < LIMIT * 1.5, "it was full, and no more than that"
     finally:
         world.close()
