@@ -52,17 +52,21 @@ def _text(help_text: str, *unwanted: str) -> str:
     return line
 
 
+def _files(root: Command) -> str:
+    """A pattern of all places where anything may stand, such as the name of a file."""
+    return "|".join(
+        f"'{_path(command)} {name}'"
+        for command, option in _valued(root) if not option.choices
+        for name in option.names
+    )  # fmt: skip
+
+
 def _bash(root: Command) -> str:
     choices = [
         f"        '{_path(command)} {name}') words='{' '.join(option.choices)}' ;;"
         for command, option in _valued(root) if option.choices
         for name in option.names
     ]  # fmt: skip
-    files = "|".join(
-        f"'{_path(command)} {name}'"
-        for command, option in _valued(root) if not option.choices
-        for name in option.names
-    )  # fmt: skip
     words = [f"            '{_path(command)}') words='{' '.join(_words(command))}' ;;" for command in root.walk()]
     return "\n".join([
         "# bash completion of vaylix; made by `vaylix completion bash`",
@@ -75,7 +79,7 @@ def _bash(root: Command) -> str:
         "    done",
         "    case \"$at $before\" in",
         *choices,
-        f"        {files}) ;;",
+        f"        {_files(root)}) ;;",
         "        *) case \"$at\" in",
         *words,
         "        esac ;;",
@@ -93,11 +97,6 @@ def _zsh(root: Command) -> str:
         for command, option in _valued(root) if option.choices
         for name in option.names
     ]  # fmt: skip
-    files = "|".join(
-        f"'{_path(command)} {name}'"
-        for command, option in _valued(root) if not option.choices
-        for name in option.names
-    )  # fmt: skip
     return "\n".join([
         "#compdef vaylix",
         "# zsh completion of vaylix; made by `vaylix completion zsh`",
@@ -111,7 +110,7 @@ def _zsh(root: Command) -> str:
         "  done",
         "  case \"$at ${words[CURRENT-1]}\" in",
         *choices,
-        f"    ({files}) _files; return ;;",
+        f"    ({_files(root)}) _files; return ;;",
         "  esac",
         "  case \"$at\" in",
         *(f"    ('{_path(command)}') items=({' '.join(_zsh_items(command))}) ;;" for command in root.walk()),
