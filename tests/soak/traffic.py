@@ -11,6 +11,7 @@ import random
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ BURST: Final = 20  # requests sent together
 LEAKS_MAX: Final = 400  # the leaking client's own descriptors: it forgets about connections, it does not close them
 
 
-class Client:
+class Client(ABC):
     """A thread of its own that repeats `round` at a pace until told to stop; a failure is kept for the verdict."""
 
     def __init__(self, port: int, seed: int, rounds_per_s: float) -> None:
@@ -51,8 +52,9 @@ class Client:
         finally:
             self.close()
 
+    @abstractmethod
     def round(self) -> None:
-        raise NotImplementedError
+        """What it does again and again."""
 
     def close(self) -> None:
         self.redis.close()

@@ -85,7 +85,7 @@ class Lateness:
         if self.slowlog.wants(took_us):
             self._note(self.slowlog, client, argv, took_us)
         if seconds >= audit.slow_s:
-            audit.slow(client, argv if argv[0] != IN else argv[2:], seconds)
+            audit.slow(client, _request_of(argv), seconds)
         if seconds >= self.late_s:
             self.event(self._kind(argv), seconds)
 
@@ -122,8 +122,7 @@ class Lateness:
     def _as_asked(self, argv: Argv) -> Argv | None:
         """A request, or the operation that was made of it, as the client wrote it, without secrets; None: nobody knows
         which of its words are."""
-        if argv[0] == IN:
-            argv = argv[2:]
+        argv = _request_of(argv)
         if argv[0] == EXEC:
             return (b"EXEC",)
         try:
@@ -133,14 +132,18 @@ class Lateness:
 
     def _kind(self, argv: Argv) -> str:
         """Redis's two names of requests: those that should never be slow, and the others."""
-        if argv[0] == IN:
-            argv = argv[2:]
+        argv = _request_of(argv)
         if argv[0] == EXEC:
             return "command"
         return "fast-command" if "fast" in self._shared.table.find(argv).spec.flags else "command"
 
     def _now_s(self) -> int:
         return self._shared.clock.wall_ms() // 1000
+
+
+def _request_of(operation: Argv) -> Argv:
+    """Without the database that an operation may name in front."""
+    return operation[2:] if operation[0] == IN else operation
 
 
 def _reachable(threshold: int) -> int:

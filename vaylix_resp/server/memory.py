@@ -244,7 +244,7 @@ class MemoryLimit:
             needed -= chosen.bytes
             later = propose(shared, eviction(chosen.database, chosen.keys))
             later.listen(partial(self._landed, going, chosen.bytes))
-        shared.latency.note("eviction-cycle", (perf_counter() - began) * 1000, shared.clock.wall_ms() // 1000)
+        shared.lateness.event("eviction-cycle", perf_counter() - began)
         if found and needed > 0 and not self._more_asked:
             self._more_asked = True
             shared.call_later(0, self._more)
