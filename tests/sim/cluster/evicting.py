@@ -62,7 +62,7 @@ class Evicting:
         settings.maxmemory, settings.maxmemory_policy = LIMIT, "volatile-lru"
         shared: Any = SimpleNamespace(
             machine=replica.machine, node=replica, clock=node.clock, settings=settings, rng=self.world.random, parked={},
-            clients=SimpleNamespace(pause_kind=lambda now: ""), latency=SimpleNamespace(note=lambda *words: None),
+            clients=SimpleNamespace(pause_kind=lambda now: ""), lateness=SimpleNamespace(event=lambda kind, seconds: None),
             entrance=SimpleNamespace(changed=lambda: None), observe_changes=lambda writer: None, cluster=None,
             call_later=node.later,
         )  # fmt: skip
