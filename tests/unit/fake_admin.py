@@ -98,13 +98,13 @@ class FakeAdmin(FakeServer):
         self.lateness = SimpleNamespace(
             slowlog=slow(self.settings), large_requests=large_requests(self.settings),
             large_replies=large_replies(self.settings), latency=LatencyMonitor(self.settings),
-            traces=Traces(self.settings),
+            traces=Traces(self.settings), request_took=lambda client, argv, seconds: self.took.append((argv, seconds)),
         )  # fmt: skip
-        self.slowlog, self.latency = self.lateness.slowlog, self.lateness.latency
         self.run_id, self.started, self.config_file = "ab" * 20, self.clock.now(), None
         self.active_expire = True
         self.timers = []
         self.proposed = []
+        self.took = []
         self.refusal = None  # of proposals
         self.stopped_with = None
         self.compared = Later()

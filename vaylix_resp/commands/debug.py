@@ -22,7 +22,6 @@ from .arguments import INT64_MAX, bounded, help_reply, parse_int, subcommand_syn
 from .keys import encoding_of
 from .operations import transaction
 from .ports import Client, Later
-from .redaction import redacted
 from .spec import Argv, Kind, command
 
 REFUSED: Final = (
@@ -86,11 +85,7 @@ def _sleep(client: Client, argv: Argv) -> Reply:
     later = Later(timeout_reply=OK)
 
     def wake() -> None:
-        server = client.server
-        now_s = server.clock.wall_ms() // 1000
-        shown = redacted(server.commands["debug"], argv)
-        server.slowlog.note(shown, int(seconds * 1e6), now_s, client.addr, client.name)
-        server.latency.note("command", seconds * 1000, now_s)
+        client.server.lateness.request_took(client, argv, seconds)
         later.resolve(OK)
 
     timer = client.server.call_later(seconds, wake)

@@ -44,7 +44,8 @@ ADVICE: Final = {
 @command("LATENCY|LATEST", arity=2, kind=Kind.SESSION, flags=_ADMIN, group="server", since="2.8.13", tips=_TIPS)
 def latency_latest(client: Client, argv: Argv) -> Reply:
     """The last and the worst sample of each kind of event."""
-    return [[kind, *series.samples[-1], series.max_ms] for kind, series in client.server.latency.series.items()]
+    series_of = client.server.lateness.latency.series
+    return [[kind, *series.samples[-1], series.max_ms] for kind, series in series_of.items()]
 
 
 @command(
@@ -53,7 +54,7 @@ def latency_latest(client: Client, argv: Argv) -> Reply:
 )  # fmt: skip
 def latency_history(client: Client, argv: Argv) -> Reply:
     """The samples of one kind of event: time and milliseconds."""
-    series = client.server.latency.series.get(_text(argv[2]))
+    series = client.server.lateness.latency.series.get(_text(argv[2]))
     return [] if series is None else [list(sample) for sample in series.samples]
 
 
@@ -63,7 +64,7 @@ def latency_history(client: Client, argv: Argv) -> Reply:
 )  # fmt: skip
 def latency_reset(client: Client, argv: Argv) -> Reply:
     """Forget the samples of some kinds of events, or all."""
-    monitor: LatencyMonitor = client.server.latency
+    monitor: LatencyMonitor = client.server.lateness.latency
     return monitor.reset([_text(word) for word in argv[2:]] or None)
 
 
@@ -74,7 +75,7 @@ def latency_reset(client: Client, argv: Argv) -> Reply:
 def latency_graph(client: Client, argv: Argv) -> Reply:
     """The samples of one kind of event as a drawing."""
     kind = _text(argv[2])
-    series = client.server.latency.series.get(kind)
+    series = client.server.lateness.latency.series.get(kind)
     if series is None:
         raise CommandError(f"ERR No samples available for event '{printable(argv[2])}'")
     return Verbatim(graph(kind, series, client.server.clock.wall_ms() // 1000).encode())
@@ -120,7 +121,7 @@ def _age(seconds: int) -> str:
 def latency_doctor(client: Client, argv: Argv) -> Reply:
     """A report for people on what was late and what may help."""
     server = client.server
-    monitor: LatencyMonitor = server.latency
+    monitor: LatencyMonitor = server.lateness.latency
     if not monitor.enabled and not monitor.series:
         return Verbatim(
             b"Latency monitoring is off: latency-monitor-threshold is 0. To record what takes longer than 100 ms:\n"

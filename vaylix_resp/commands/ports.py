@@ -236,9 +236,7 @@ class Server(Protocol):
     tracking: Any  # server.tracking.TrackingTable
     monitors: Any  # server.monitor.Monitors
     stats: Any  # observability.metrics.Stats
-    lateness: Any  # server.lateness.Lateness: who is told that something was slow
-    slowlog: Any  # observability.slowlog.RequestLog
-    latency: Any  # observability.latency.LatencyMonitor
+    lateness: Any  # server.lateness.Lateness: who is told that something was slow, with SLOWLOG and LATENCY
     process: Any  # observability.process.Process
     node: Any  # engine.node.Node: the log, failure state
     checkpoint: Any  # engine.checkpoint.Checkpoint: snapshots

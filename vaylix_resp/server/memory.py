@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 from random import Random
-from time import perf_counter  # durations only
 from typing import TYPE_CHECKING, Final
 
 from ..commands.growth import STRETCH
@@ -234,7 +233,7 @@ class MemoryLimit:
             return
         if shared.clients.pause_kind(shared.clock.now()):  # as in Redis: nothing changes during a pause
             return
-        began = perf_counter()
+        began = shared.clock.now()
         found = self._candidates.choose(self._policy, shared.settings.maxmemory_samples, needed, self._going)
         for chosen in found:
             going = {(chosen.database, key) for key, _ in chosen.keys}
@@ -244,7 +243,7 @@ class MemoryLimit:
             needed -= chosen.bytes
             later = propose(shared, eviction(chosen.database, chosen.keys))
             later.listen(partial(self._landed, going, chosen.bytes))
-        shared.lateness.event("eviction-cycle", perf_counter() - began)
+        shared.lateness.event("eviction-cycle", shared.clock.now() - began)
         if found and needed > 0 and not self._more_asked:
             self._more_asked = True
             shared.call_later(0, self._more)

@@ -85,7 +85,6 @@ class Shared:
         self.tracking = TrackingTable(self.clients, settings)
         self.monitors = Monitors()
         self.lateness = Lateness(self)
-        self.slowlog, self.latency = self.lateness.slowlog, self.lateness.latency
         self.tracer: Tracer | None = None  # while trace-sample is 0
         Tracer(self)
         self.run_id = run_id

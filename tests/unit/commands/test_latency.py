@@ -12,8 +12,8 @@ from vaylix_resp.observability.metrics import record
 def client():
     server = FakeAdmin(latency_monitor_threshold=10)
     for unix_s, ms in ((997, 50), (998, 1200), (1000, 11)):
-        server.latency.note("command", ms, unix_s)
-    server.latency.note("fsync", 30, 999)
+        server.lateness.latency.note("command", ms, unix_s)
+    server.lateness.latency.note("fsync", 30, 999)
     return server.connect()
 
 
@@ -93,5 +93,5 @@ def test_no_more_columns_than_a_terminal_has():
 def test_the_doctor(threshold, spikes, says):
     server = FakeAdmin(latency_monitor_threshold=threshold)
     for number, ms in enumerate(spikes):
-        server.latency.note("command", ms, 990 + number)
+        server.lateness.latency.note("command", ms, 990 + number)
     assert says in server.connect().call("LATENCY", "DOCTOR").text.decode()

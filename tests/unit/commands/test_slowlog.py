@@ -13,7 +13,7 @@ MISUSE = "ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLO
 def client():
     server = FakeAdmin()
     for number in range(12):
-        server.slowlog.note([b"GET", b"%d" % number], 20_000, 1_700_000_000 + number, "1.2.3.4:5", b"me")
+        server.lateness.slowlog.note([b"GET", b"%d" % number], 20_000, 1_700_000_000 + number, "1.2.3.4:5", b"me")
     return server.connect()
 
 

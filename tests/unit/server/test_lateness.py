@@ -127,7 +127,7 @@ def test_switched_off_and_on(stage):
 
 
 def late(stage):
-    return {kind: -(-series.max_ms // 10) * 10 for kind, series in stage.shared.latency.series.items()}
+    return {kind: -(-series.max_ms // 10) * 10 for kind, series in stage.shared.lateness.latency.series.items()}
 
 
 def slow(stage, call, ms):
@@ -145,7 +145,7 @@ def test_what_the_engine_finds_late_is_an_event():
     client.ask("SET a 1")
     assert late(stage) == {"fsync": 30, "commit": 30}
     stage.settings.set_many([("latency-monitor-threshold", "0")])
-    stage.shared.latency.reset()
+    stage.shared.lateness.latency.reset()
     client.ask("SET a 1")
     assert late(stage) == {}
     stage.close()
@@ -161,7 +161,7 @@ def test_fast_commands_are_told_apart(argv, kind):
     stage.shared.lateness.request_took(stage.connect().session, argv, 0.02)
     assert late(stage) == {kind: 20}
     stage.shared.lateness.request_took(stage.connect().session, argv, 0.009)
-    assert len(stage.shared.latency.series[kind].samples) == 1
+    assert len(stage.shared.lateness.latency.series[kind].samples) == 1
 
 
 @pytest.mark.parametrize("line", ["GET a", "SET a 1"])
@@ -171,6 +171,16 @@ def test_a_row_of_fast_requests_that_took_long(line, monkeypatch):
     monkeypatch.setattr("vaylix_resp.server.completion.perf_counter", lambda: next(ticks) * 0.05)
     stage.connect().ask(line)
     assert late(stage) == {"fast-command": 50}
+
+
+def test_a_sleeper_is_noted_when_it_wakes():
+    stage = Stage(enable_debug_command="yes", latency_monitor_threshold=100)
+    client, lateness = stage.connect(), stage.shared.lateness
+    client.send("DEBUG SLEEP 0.5")
+    assert kept(lateness.slowlog) == []
+    stage.wait(1)
+    assert kept(lateness.slowlog) == [("DEBUG SLEEP", 500_000)] and late(stage) == {"command": 500}
+    stage.close()
 
 
 def test_the_doctor_knows_every_kind():

@@ -12,7 +12,7 @@ from vaylix_resp.commands.operations import EVICT
 from vaylix_resp.limits import BATCH_BYTES_MAX, KIB
 from vaylix_resp.server.memory import BATCH_BYTES_MIN, SLACK_MIN, WAIT_S_MAX
 from vaylix_resp.server.proposals import propose
-from vaylix_resp.state.candidates import KEYS_MAX
+from vaylix_resp.state.candidates import KEYS_MAX, Candidates
 from vaylix_resp.state.footprint import data_bytes
 from vaylix_resp.state.versions import REQUIRED
 
@@ -390,16 +390,30 @@ def test_a_pause_or_a_full_disk_stops_it():
     stage.close()
 
 
-def test_info_and_the_latency_monitor():
-    stage = made(maxmemory=20 * EACH, maxmemory_policy="allkeys-lru", latency_monitor_threshold=1)
+def test_info():
+    stage = made(maxmemory=20 * EACH, maxmemory_policy="allkeys-lru")
     fill(stage, 40)
     fields = dict(line.split(":", 1) for line in stage.shared.info(["memory", "stats"]).splitlines() if ":" in line)
     assert int(fields["maxmemory_used"]) == used(stage) and fields["maxmemory_policy"] == "allkeys-lru"
     assert int(fields["evicted_keys"]) == stage.node.machine.world.evicted > 15
     assert int(fields["used_memory"]) - int(fields["mem_not_counted_for_evict"]) == used(stage)
-    assert stage.shared.memory._candidates is not None
     stage.connect("CONFIG RESETSTAT")
     assert stage.node.machine.world.evicted == 0
+    stage.close()
+
+
+@pytest.mark.parametrize("took_ms, noted", [(30, True), (9, False)])
+def test_a_long_choice_of_keys_is_an_event(took_ms, noted, monkeypatch):
+    stage = made(maxmemory=20 * EACH, maxmemory_policy="allkeys-lru", latency_monitor_threshold=10)
+    choose = Candidates.choose
+
+    def slow(*arguments):
+        stage.clock.ms += took_ms
+        return choose(*arguments)
+
+    monkeypatch.setattr(Candidates, "choose", slow)
+    fill(stage, 20)
+    assert ("eviction-cycle" in stage.shared.lateness.latency.series) == noted
     stage.close()
 
 

@@ -244,7 +244,7 @@ def _command(one: CommandStats, whole: int) -> Sequence[object]:
 
 def slow(server: Shared) -> Markup:
     """Names alone, unless the configuration wants the arguments on the page: keys and values are in them."""
-    entries = server.slowlog.newest(ROWS_MAX)
+    entries = server.lateness.slowlog.newest(ROWS_MAX)
     threshold = server.settings.slowlog_log_slower_than
     limit = f"slower than {duration(threshold)}" if threshold >= 0 else "slowlog-log-slower-than is off"
     if not entries:
@@ -252,7 +252,7 @@ def slow(server: Shared) -> Markup:
     open_ = server.settings.http_status_slowlog
     head = (("ago", "n"), ("took", "n"), ("request", ""), *((("client", "one"),) if open_ else ()))
     rows = [_slow(server, one, open_) for one in entries]
-    note = f"{len(server.slowlog)} {limit}; SLOWLOG GET has them all"
+    note = f"{len(server.lateness.slowlog)} {limit}; SLOWLOG GET has them all"
     return joined(
         _table(head, rows, "slowlog"), tag("p", note if open_ else f"{note}, with their arguments", class_="soft")
     )

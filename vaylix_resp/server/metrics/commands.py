@@ -58,5 +58,5 @@ COMMANDS: Final[tuple[Metric, ...]] = (
             lambda at: at.server.stats.unexpected_error_replies),
     histogram("loop_delay_seconds", "How late the event loop turned, ten times a second: any request may wait so long.",
               lambda at: seconds_of(at.server.lateness.loop)),
-    gauge("slowlog_entries", "Entries in SLOWLOG.", lambda at: len(at.server.slowlog)),
+    gauge("slowlog_entries", "Entries in SLOWLOG.", lambda at: len(at.server.lateness.slowlog)),
 )  # fmt: skip
