@@ -31,7 +31,8 @@ from vaylix_resp.tools import reach
 from vaylix_resp.tools.moving import target
 from vaylix_resp.tools.moving.channel import Address
 from vaylix_resp.tools.moving.meaning import MARK_KEY, Operation
-from vaylix_resp.tools.moving.target import GivenUp, Target, Transaction
+from vaylix_resp.tools.moving.patience import GivenUp
+from vaylix_resp.tools.moving.target import Target, Transaction
 
 __all__ = ["pair", "servers", "tls"]  # fixtures
 
@@ -83,7 +84,9 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(
         assert "nothing was written" in said and "--skip-unsupported" in said, words
         assert pair.target.dbsize() == 0
         assert pair.imported(*words, "--skip-unsupported", "--json") == 0
-        assert sum(json.loads(capsys.readouterr().out)["unsupported"].values()) == 2
+        report = json.loads(capsys.readouterr().out)
+        assert sum(report["unsupported"].values()) == 2
+        assert report["compared"].get("keys", 1) == 1, words
         assert everything(pair.target) == {(0, b"a"): (b"1", -1)}
         pair.target.flushall()
 
@@ -101,12 +104,12 @@ def test_an_rdb_file_whose_import_is_killed_everywhere(
 def test_a_key_that_expires_while_its_import_is_killed(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some pieces of it are there when it is passed by: that is nothing for the key behind it."""
+    """Some pieces of it are there when it is passed by: that is nothing for the key behind it, and they go in the end."""
     small_pieces(monkeypatch, 10)
     writer, path, end = RdbWriter(), tmp_path / "dump.rdb", int(time.time() * 1000) + 10**7
     path.write_bytes(b"".join([
-        writer.begin({}), writer.select(0, 2, 1), writer.key(b"short-lived", b"s" * 35, end),
-        writer.key(b"kept", b"k" * 35), writer.end(),
+        writer.begin({}), writer.select(3, 2, 1), writer.key(b"short-lived", b"s" * 35, end),
+        writer.select(0, 1, 0), writer.key(b"kept", b"k" * 35), writer.key(MARK_KEY, b"of another time"), writer.end(),
     ]))  # fmt: skip
     submit = Target._submit
 
@@ -225,7 +228,7 @@ def test_a_target_that_refuses_for_now_is_waited_for(pair: Pair) -> None:
     pair.target.select(0)
 
     writer = Target(address, retry_s=0)
-    assert writer.open() is not None
+    writer.mark = writer.open()
     pair.target.execute_command("MAINTENANCE", "ON")
     writer.add(incr)
     with pytest.raises(GivenUp, match="no answer that helps for 0 s: MAINTENANCE"):
@@ -243,6 +246,7 @@ def test_an_unfinished_import_is_not_mixed_with_another_one(pair: Pair, tmp_path
     ):
         pair.target.set(MARK_KEY, mark.encode())
         assert pair.imported("--rdb", path) == 64 and said in capsys.readouterr().err
+        assert pair.mark() == mark.encode()  # if it is under way it goes on
     pair.target.set("left", 1)
     assert pair.imported("--rdb", path, "--restart") == 64 and "holds keys already" in capsys.readouterr().err
     assert pair.imported(*pair.live, "--restart") == 64

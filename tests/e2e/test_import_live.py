@@ -38,7 +38,7 @@ from tests.e2e.moving import (
     writes,
 )
 from tests.patience import PATIENCE_S
-from vaylix_resp.tools.moving import importing, verify
+from vaylix_resp.tools.moving import importing, side
 from vaylix_resp.tools.moving.from_stream import Follower
 from vaylix_resp.tools.moving.meaning import MARK_KEY
 
@@ -159,8 +159,9 @@ def test_a_source_that_begins_anew_is_taken_anew(pair: Pair, monkeypatch: pytest
     assert pair.equal()
 
 
-def test_a_process_that_is_killed_goes_on_where_it_was(pair: Pair, tmp_path: Path) -> None:
-    """kill -9 while it follows; what came meanwhile is fetched from the source's backlog."""
+def test_a_process_that_is_killed_goes_on_where_it_was(pair: Pair, tmp_path: Path, capsys: Any) -> None:
+    """kill -9 while it follows; what came meanwhile is fetched from the source's backlog. Nobody else takes it over, and
+    it does not need the connection that it asks for the offset."""
     pair.source.config_set("repl-diskless-sync", "no")  # the file comes from disk here, elsewhere without
     pair.source.set("n", 1)
     words = [sys.executable, "-m", "vaylix_resp", *pair.words(*pair.live, "--follow", "--pause-source")]
@@ -181,6 +182,8 @@ def test_a_process_that_is_killed_goes_on_where_it_was(pair: Pair, tmp_path: Pat
     pair.source.set("short", 1, pxat=4_000_000_000_000)
     full_before = pair.source.info("stats")["sync_full"]
     second = followed(b"2")
+    assert pair.imported(*pair.live) == 74 and "another import is at work" in capsys.readouterr().err
+    pair.source.client_kill_filter(_type="normal", skipme=True)
     second.send_signal(signal.SIGINT)
     out, err = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 0, err
@@ -210,12 +213,18 @@ def test_a_source_without_replication_is_read_by_scan(pair: Pair, capsys: pytest
     assert pair.imported(*live) == 0 and pair.equal()
     assert "read by SCAN instead" in capsys.readouterr().err
     pair.target.flushall()
+    assert pair.imported(*live, "--method", "psync") == 74 and "PSYNC is refused: NOPERM" in capsys.readouterr().err
+    assert pair.target.dbsize() == 0
+    pair.target.flushall()
     assert pair.imported("--from", f"{live[1]}/9") == 0
     assert {db for db, _ in everything(pair.target)} == {9}
+    pair.source.replicaof("127.0.0.1", "1")
+    assert pair.imported(*live, "--pause-source") == 64 and "replica, whose writers are those of 127.0.0.1:1" in capsys.readouterr().err
+    pair.source.replicaof("NO", "ONE")
 
 
 def test_a_value_that_is_too_long_here_is_left_out(pair: Pair, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(verify, "VALUE_BYTES_MAX", 1000)
+    monkeypatch.setattr(side, "VALUE_BYTES_MAX", 1000)
     pair.source.mset({"long": b"x" * 1001, "fits": b"x" * 1000})
     assert pair.imported(*pair.live, "--method", "scan") == 65 and "string, key 'long'" in capsys.readouterr().err
     assert pair.imported(*pair.live, "--method", "scan", "--skip-unsupported") == 0

@@ -2,8 +2,8 @@
 
 Promises: no more requests are sent ahead of their replies than the sockets' buffers hold, as long as requests or
 replies are short; the password is in no line. An error reply is a value (hiredis.ReplyError), a lost connection an
-OSError.
-Units: seconds. Not here: what is asked, and what is tried again.
+OSError, and so is a refusal for now (ForNow) of what the connection itself asks for.
+Units: seconds. Not here: what is asked, and what is tried again (`patience`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import os
 import socket
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -24,6 +24,7 @@ from ...errors import EX_USAGE, Refused
 from ...limits import READ_CHUNK_BYTES
 from .. import reach
 from ..reach import Target, connected
+from .patience import ForNow, is_for_now
 
 WAIT_S: Final = 30.0  # for one reply: a large transaction on a slow disk
 PORT: Final = 6379
@@ -35,7 +36,7 @@ class BadAddress(Refused):
 
 
 class Denied(Refused):
-    """The server took the connection and not who we are; or cannot do what the import needs."""
+    """The server took the connection and not who we are; or it will not do what is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,13 @@ def _no_settings() -> Settings:
     return load(None, (), {})
 
 
+def granted(answer: Any, refused: str) -> Any:
+    """The answer. An error is ForNow, or Denied with `refused` in front."""
+    if isinstance(answer, hiredis.ReplyError):
+        raise ForNow(str(answer)) if is_for_now(str(answer)) else Denied(f"{refused}: {answer}")
+    return answer
+
+
 def packed(requests: Iterable[Words]) -> bytes:
     encoded: Any = map(tuple, requests)  # of bytes, which hiredis takes and its stub does not name
     return b"".join(map(hiredis.pack_command, encoded))
@@ -109,8 +117,7 @@ class Channel:
             if address.password:
                 user = (address.user.encode(),) if address.user else ()
                 answer = self.ask(b"AUTH", *user, address.password.encode("utf-8", "surrogateescape"))
-                if isinstance(answer, hiredis.ReplyError):
-                    raise Denied(f"{address.where}: {answer}")
+                granted(answer, address.where)
         except BaseException:
             self.close()
             raise
@@ -153,26 +160,21 @@ class Channel:
     def select(self, db: int) -> None:
         """Raises Denied: there is no such database."""
         if db != self.db:
-            answer = self.ask(b"SELECT", b"%d" % db)
-            if isinstance(answer, hiredis.ReplyError):
-                raise Denied(f"database {db} cannot be used: {answer}")
+            granted(self.ask(b"SELECT", b"%d" % db), f"database {db} cannot be used")
             self.db = db
 
 
 def info(channel: Channel, section: bytes) -> dict[str, str]:
     """The fields of a section of INFO; Denied if it is refused."""
-    text = channel.ask(b"INFO", section)
-    if isinstance(text, hiredis.ReplyError):
-        raise Denied(f"INFO {section.decode()} is refused: {text}")
+    text = granted(channel.ask(b"INFO", section), f"INFO {section.decode()} is refused")
     lines = text.decode("utf-8", "replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
-def sizes(channel: Channel) -> dict[int, int]:
-    """How many keys each database has that has any."""
-    fields = info(channel, b"keyspace")
+def sizes(fields: Mapping[str, str]) -> dict[int, int]:
+    """How many keys each database has that has any, by INFO's section keyspace."""
     return {
-        int(name[2:]): int(value.partition("keys=")[2].partition(",")[0])
+        int(name[2:]): int(value.removeprefix("keys=").partition(",")[0])
         for name, value in fields.items()
-        if name.startswith("db") and name[2:].isdigit()
+        if name.startswith("db") and name[2:].isdigit() and value.startswith("keys=")
     }

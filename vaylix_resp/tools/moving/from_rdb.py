@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from ...errors import EX_DATA, Refused
-from ...interchange.rdb_reader import RdbReader, Record
+from ...interchange.rdb_reader import Key, RdbReader, Record
 from ...limits import KIB
 from .applying import Survey
+from .meaning import OWN
 
 CHUNK_BYTES: Final = 256 * KIB
 STDIN: Final = "-"
@@ -40,7 +41,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def records(path: str) -> Iterator[Record]:
-    """All of a file. RdbError if it is damaged or does not end."""
+    """All of a file but what an import has left in it. RdbError if it is damaged or does not end."""
     if path == STDIN:
         yield from _records(sys.stdin.buffer, "standard input")
         return
@@ -51,7 +52,9 @@ def records(path: str) -> Iterator[Record]:
 def _records(file: BinaryIO, name: str) -> Iterator[Record]:
     reader = RdbReader(name)
     for chunk in chunks(file):
-        yield from reader.feed(chunk)
+        for record in reader.feed(chunk):
+            if not (isinstance(record, Key) and record.name in OWN):
+                yield record
         if reader.rest:
             break
     reader.close(alone=True)

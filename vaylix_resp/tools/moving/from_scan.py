@@ -4,7 +4,8 @@ The first pass copies; the next ones compare every key and mend what has changed
 mend. What changes after the page of the last pass is not there, unless the source is paused or nobody writes to it: the
 comparison at the end says so.
 Promise: the first pass goes on at its cursor after a kill, unless the source was restarted, when its cursors mean
-nothing. Not here: comparing (`verify`), how keys are written (`applying`).
+nothing. Not here: comparing (`verify`), what is asked again when a connection was lost (`side`), how keys are written
+(`applying`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Final
 
 from ..output import Progress
 from .applying import Applier
-from .channel import Address, Channel, info
+from .channel import Address
 from .meaning import Operation
 from .options import Options
+from .patience import GivenUp, Patience
 from .pausing import Pause
+from .side import Side
 from .target import Mark, Target
-from .verify import Difference, Side, Verdict, differences, portions
+from .verify import Difference, Verdict, differences, portions
 
 PASSES_MAX: Final = 3  # that mend, while the source goes on
 
@@ -37,29 +40,36 @@ class Scanner:
         self.mended = 0
 
     def run(self, mark: Mark) -> None:
-        with Channel(self._source) as one, Channel(self._target.address) as other, Channel(self._source) as control:
-            self._from, self._to = Side(one, self._now_ms), Side(other, self._now_ms)
-            self._pause = Pause(control, self._source.where, self._options)
-            run_id = info(control, b"server").get("run_id", "")
-            if mark.replid != run_id:
-                mark.replid, mark.db, mark.cursor = run_id, 0, 0
+        patience = Patience(self._source.where, self._options.retry_for)
+        with (
+            Side(self._source, patience, self._now_ms) as self._from,
+            Side(self._source, patience, self._now_ms) as control,
+            Side(self._target.address, self._target.patience, self._now_ms) as self._to,
+        ):
+            self.pause = Pause(control, self._source.where, self._options)
+            if mark.replid != self._from.run_id:
+                mark.replid, mark.db, mark.cursor = self._from.run_id, 0, 0
             skip = self._options.skip_unsupported
             self._applier = Applier(self._target, mark, skip=skip, shift=False, now_ms=self._now_ms)
             if mark.phase == "keys":
                 self._copy(mark)
-            self._pause.begin()
-            for _ in range(PASSES_MAX if mark.policy != "skip" else 0):
-                if not self._mend(mark):
-                    break
-            if self._options.verify != "none":
-                self._verify(mark)
-            self._pause.begin()
+            self.pause.begin()
+            with self._target.patience.doing(self.pause.hold):
+                for _ in range(PASSES_MAX if mark.policy != "skip" else 0):
+                    if not self._mend(mark):
+                        break
+                if self._options.verify != "none":
+                    self._verify(mark)
+            self.pause.hold()
+            if not self.pause.whole:
+                raise GivenUp(f"{self._source.where}: the pause of its writers was over before the work was done; "
+                              "the same command looks for changes again")  # fmt: skip
 
     def _databases(self) -> list[int]:
         return [self._source.db] if self._source.db is not None else sorted(self._from.sizes())
 
     def _copy(self, mark: Mark) -> None:
-        progress = Progress("copying", sum(self._from.sizes().values()), "keys")
+        progress = Progress("copying", sum(self._from.sizes().values()), "keys", before=mark.done)
         for db in self._databases():
             if db < mark.db:
                 continue
@@ -79,8 +89,8 @@ class Scanner:
                 self._applier.key(db, name, held.value, held.expire_at_ms)
             elif held.kind:
                 others.append(name)
-        for name, kind in zip(others, self._from.channel.all([(b"TYPE", name) for name in others]), strict=True):
-            self._applier.leave_out(kind.decode(), name)
+        for name, kind in zip(others, self._from.types(db, others), strict=True):
+            self._applier.leave_out(kind, name)
 
     def _mend(self, mark: Mark) -> int:
         """Make keys that have changed since they were copied like the source's; how many these were."""
@@ -110,7 +120,7 @@ class Scanner:
 
         def said(keys: int) -> None:
             progress.say(keys)
-            self._pause.renew()
+            self.pause.renew()
 
         yield from differences(
             self._from, self._to, self._databases(), sample=sample, others=mark.policy == "fail", verdict=verdict,

@@ -11,7 +11,6 @@ Units: bytes of the source's stream, seconds. Not here: the link (`receiver`, `s
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Final
 
 from ...errors import Refused
@@ -20,14 +19,16 @@ from ...limits import KIB
 from ..output import Progress
 from . import from_rdb
 from .applying import Applier, Survey
-from .channel import Address, Channel, Denied, info
+from .channel import Address, Denied
 from .options import Options
+from .patience import ForNow, GivenUp, Patience
 from .pausing import Pause
 from .receiver import Receiver
 from .settle import settle
+from .side import Side
 from .spool import Renewed, Spool
 from .target import Mark, Target
-from .verify import Difference, Side, Verdict, differences, unequal
+from .verify import Difference, Verdict, differences, unequal
 
 WAIT_S: Final = 0.2  # for more of the stream
 NOTE_BYTES: Final = 64 * KIB  # of stream without writes (PINGs) after which the mark is moved by itself
@@ -46,6 +47,7 @@ class Follower:
         self.survey = Survey()
         self.verdict = Verdict()
         self._generation = self._read_at = 0
+        self._patience = Patience(source.where, options.retry_for)
 
     def run(self, mark: Mark) -> Mark:
         """All of it; the last mark. `mark`: of an import that has begun."""
@@ -116,7 +118,7 @@ class Follower:
             raise
 
     def _wait_ready(self) -> None:
-        progress = Progress("receiving", 0, "bytes")
+        progress = Progress("receiving", 0, "bytes", before=self._receiver.received)
         while not self._receiver.ready:
             self._check()
             if self._receiver.received:
@@ -129,7 +131,7 @@ class Follower:
 
     def _load(self, applier: Applier, generation: int) -> None:
         """The file into the target."""
-        progress = Progress("copying", self.survey.records, "keys")
+        progress = Progress("copying", self.survey.records, "keys", before=applier.mark.keys)
         applier.begin_file()
         for record in from_rdb.records(str(self._spool.dump)):
             applier.record(record)
@@ -146,30 +148,46 @@ class Follower:
 
     def _follow(self) -> None:
         """Until it is time; then the end."""
-        with ExitStack() as stack:
-            control = stack.enter_context(Channel(self._source))
+        with self._asked() as control:
+            self.pause = pause = Pause(control, self._source.where, self._options)
             self._catch_up(self._offset_of(control))
             if self._options.follow:
                 self._said("the target has caught up, and follows; Ctrl-C cuts over")
-                self._keep_up(control)
-            self.pause = Pause(control, self._source.where, self._options)
-            self.pause.begin()
-            self._catch_up(self._offset_of(control))
-            if self._options.verify != "none":
-                self._verify(control)
-            if self.verdict.differences:
-                return  # what follows could not be gone on from
-            self.pause.begin()  # for the whole time from here on
-            settle(self._target, self._now_ms)
+                self._keep_up()
+            pause.begin()
+            with self._target.patience.doing(pause.hold):
+                self._catch_up(self._offset_of(control))
+                if self._options.verify != "none":
+                    self._verify(control)
+                if self.verdict.differences:
+                    return  # what follows could not be gone on from
+                pause.begin()
+                self._catch_up(self._offset_of(control))  # what was written while there was no pause, or it was over
+                settle(self._target, self._now_ms, pause.renew)
+            pause.hold()  # for the whole time from here on
+            if not pause.whole:
+                raise GivenUp(f"{self._source.where}: the pause of its writers was over before the work was done; "
+                              "the same command takes all of it anew")  # fmt: skip
 
-    def _offset_of(self, control: Channel) -> int:
-        fields = info(control, b"replication")
-        try:
-            return int(fields["master_repl_offset"])
-        except (KeyError, ValueError):
-            raise Denied(f"{self._source.where}: INFO replication says no master_repl_offset") from None
+    def _asked(self) -> Side:
+        """A connection to the source that is no replica's."""
+        return Side(self._source, self._patience, self._now_ms)
 
-    def _keep_up(self, control: Channel) -> None:
+    def _offset_of(self, control: Side) -> int:
+        """Up to where the source has written, in the history that we have. Renewed."""
+        waits = Patience(self._source.where, self._options.retry_for)
+        while True:
+            fields = control.info(b"replication")
+            try:
+                offset = int(fields["master_repl_offset"])
+            except (KeyError, ValueError):
+                raise Denied(f"{self._source.where}: INFO replication says no master_repl_offset") from None
+            if fields.get("master_replid", self._spool.replid) == self._spool.replid:
+                return offset
+            self._step(wait_s=0)  # it was started again, or was made a primary: the receiver finds out
+            waits.failed(ForNow("its history has another name now"))
+
+    def _keep_up(self) -> None:
         progress, mark = Progress("following", 0, "commands"), self._applier.mark
         before = mark.commands
         while not self._cut_over():
@@ -183,7 +201,8 @@ class Follower:
         began = self._read_at
         while self._applier.mark.offset < until:
             self._step()
-            progress.say(self._applier.mark.offset - began)
+            progress.say(min(self._applier.mark.offset, until) - began)
+            self.pause.renew()
         self._target.flush()
 
     def _step(self, wait_s: float = WAIT_S) -> bool:
@@ -213,12 +232,11 @@ class Follower:
 
     # The end.
 
-    def _verify(self, control: Channel) -> None:
+    def _verify(self, control: Side) -> None:
         """Compare; what differs while the source goes on is looked at again when its stream has been applied."""
         self._said("comparing")
         progress = Progress("comparing", 0, "keys")
-        with Channel(self._source) as one, Channel(self._target.address) as other:
-            source, target = Side(one, self._now_ms), Side(other, self._now_ms)
+        with self._asked() as source, Side(self._target.address, self._target.patience, self._now_ms) as target:
             databases = sorted(source.sizes() | target.sizes())
 
             def said(keys: int) -> None:
@@ -234,7 +252,7 @@ class Follower:
                 self._look_again(control, source, target, found)
         progress.end(self.verdict.keys)
 
-    def _look_again(self, control: Channel, source: Side, target: Side, found: Difference) -> None:
+    def _look_again(self, control: Side, source: Side, target: Side, found: Difference) -> None:
         """A key that differs may have been written since: it counts if it still does with all of that applied."""
         (before,) = source.read(found.db, [found.name])
         for _ in range(LOOKS):

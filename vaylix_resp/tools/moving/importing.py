@@ -22,6 +22,7 @@ from ...clock import SystemClock
 from ...errors import EX_OK, EX_USAGE, Refused
 from ...interchange.rdb_reader import Key
 from ..output import Progress
+from ..reach import told
 from . import from_aof, from_rdb
 from .applying import Applier, Survey
 from .channel import Address, Channel, address_of, info
@@ -29,12 +30,15 @@ from .from_scan import Scanner
 from .from_stream import Follower
 from .options import FROM_PASSWORD, TO_PASSWORD
 from .options import add as add_options
-from .receiver import NoReplicas
+from .patience import GivenUp
+from .pausing import Pause
+from .receiver import NoReplicas, SourceLost
 from .report import report
 from .settle import settle
+from .side import Side
 from .spool import Spool
 from .target import Mark, Overtaken, Target
-from .verify import Against, Side, Verdict
+from .verify import Against, Verdict
 
 EX_DIFFERENT: Final = 1
 SETTLE_LOOKS: Final = 50  # at the number of keys, while those that have expired are being removed
@@ -73,6 +77,7 @@ class Import:
         self._verdict: Verdict | None = None
         self._facts: dict[str, Any] = {}
         self._asked_to_cut_over = False
+        self._pause: Pause | None = None
 
     def run(self) -> int:
         began = time.monotonic()
@@ -84,6 +89,9 @@ class Import:
             different = self._verdict is not None and self._verdict.differences
             if not different:
                 self._target.end()
+                if self._pause is not None and self._pause.over:
+                    raise GivenUp("the import is done, but the pause of the source's writers was over before: what "
+                                  "they have written since is not at the target")  # fmt: skip
         finally:
             self._target.close()
         self._facts["seconds"] = round(time.monotonic() - began, 3)
@@ -93,35 +101,45 @@ class Import:
     # What there is, and whether it fits.
 
     def _begun(self, found: Mark | None, fresh: Mark) -> Mark:
-        """The mark to go on from: that of the target if it is of this import. Refusal."""
-        if found is not None and not self._arguments.restart:
-            if found.failed:
-                raise Refusal(f"the import that was begun cannot go on: {found.failed}; --restart begins anew")
-            if (found.method, found.source) != (fresh.method, fresh.source):
-                raise Refusal(
-                    f"the target holds an unfinished import by {found.method} of {found.source}: go on with that, or "
-                    f"--restart to forget it"
-                )
-            if found.policy != fresh.policy:
-                raise Refusal(f"this import was begun with --on-conflict {found.policy}: say that again")
-            return found
-        if found is not None and found.method in MIRRORS:
-            self._target.mark = fresh
-            self._target.replace_all()
-            return fresh
-        self._target.mark = fresh
-        held = self._target.sizes()
-        if held and fresh.policy == "fail":
-            if found is None and (late := self._target.open()) is not None:
-                return self._begun(late, fresh)  # the last that an import sent before it was killed has just arrived
-            named = ", ".join(f"{count:,} in database {db}" for db, count in sorted(held.items()))
-            hint = "" if fresh.method in MIRRORS else "; --on-conflict replace or skip says what to do with them"
-            raise Refusal(f"nothing was written: the target holds keys already ({named}){hint}")
-        try:
-            self._target.put_mark()
-        except Overtaken:
-            return self._begun(self._target.open(), fresh)
-        return fresh
+        """The mark to go on from: that of the target if it is of this import. Refusal, and nothing is changed.
+
+        It is written again: what an import that was killed had sent, and may still arrive, is void from here on.
+        """
+        while True:
+            going_on = found is not None and not self._arguments.restart
+            emptied = found is not None and not going_on and found.method in MIRRORS
+            mark = self._fits(found, fresh) if found is not None and going_on else fresh
+            if not (going_on or emptied) and fresh.policy == "fail" and (held := self._target.sizes()):
+                late = self._target.open() if found is None else None
+                if late is None:
+                    named = ", ".join(f"{count:,} in database {db}" for db, count in sorted(held.items()))
+                    choice = "; --on-conflict replace or skip says what to do with them"
+                    hint = "" if fresh.method in MIRRORS else choice
+                    raise Refusal(f"nothing was written: the target holds keys already ({named}){hint}")
+                found = late  # the last that an import sent before it was killed has just arrived
+                continue
+            self._target.mark = mark
+            try:
+                if emptied:
+                    self._target.replace_all()
+                else:
+                    self._target.put_mark()
+                return mark
+            except Overtaken:
+                found = self._target.open()
+
+    def _fits(self, found: Mark, fresh: Mark) -> Mark:
+        """The mark of the target, if it is that of this import."""
+        if found.failed:
+            raise Refusal(f"the import that was begun cannot go on: {found.failed}; --restart begins anew")
+        if (found.method, found.source) != (fresh.method, fresh.source):
+            raise Refusal(
+                f"the target holds an unfinished import by {found.method} of {found.source}: go on with that, or "
+                f"--restart to forget it"
+            )
+        if found.policy != fresh.policy:
+            raise Refusal(f"this import was begun with --on-conflict {found.policy}: say that again")
+        return found
 
     def _mirror(self) -> None:
         if self._arguments.on_conflict != "fail":
@@ -138,7 +156,7 @@ class Import:
             self._surveyed(from_rdb.survey(path))
         mark = self._begun(found, Mark("rdb", source, arguments.on_conflict))
         applier = self._applier(mark, shift=False)
-        progress = Progress("copying", self._survey.records, "keys")
+        progress = Progress("copying", self._survey.records, "keys", before=mark.keys)
         applier.begin_file()
         for record in from_rdb.records(path):
             applier.record(record)
@@ -157,7 +175,7 @@ class Import:
         mark = self._begun(found, Mark("aof", log.identity, "fail"))
         applier = self._applier(mark, shift=True)
         if mark.phase != "settle":
-            progress = Progress("replaying", log.survey.records + log.survey.commands, "commands")
+            progress = Progress("replaying", log.survey.records + log.survey.commands, "commands", before=mark.done)
             from_aof.write(log, applier, progress.say)
             self._target.put_mark()
             progress.end(mark.done)
@@ -179,19 +197,26 @@ class Import:
                 if method == "psync":
                     raise
                 self._said(f"{refused}; it is read by SCAN instead")
+                found = self._target.open()
         return self._scan(source, found)
 
     def _psync(self, source: Address, found: Mark | None) -> Mark:
         self._mirror()
-        mark = self._begun(found, Mark("psync", source.where, "fail"))
-        with self._spool(source) as spool, self._interrupts():
+        with self._spool(source) as spool, self._interrupts():  # one that is under way has it, and goes on
+            mark = self._begun(found, Mark("psync", source.where, "fail"))
             follower = Follower(
                 source, self._target, spool, self._arguments, now_ms=self._now_ms, said=self._said,
                 cut_over=lambda: self._asked_to_cut_over,
             )  # fmt: skip
-            mark = follower.run(mark)
+            try:
+                mark = follower.run(mark)
+            except NoReplicas:
+                if not mark.origin:
+                    self._target.end()  # as if it had not been begun
+                raise
             self._survey = follower.survey
             self._verdict = follower.verdict if self._arguments.verify != "none" else None
+        self._pause = follower.pause
         if not follower.verdict.differences:
             spool.remove()
         return mark
@@ -200,6 +225,7 @@ class Import:
         mark = self._begun(found, Mark("scan", source.where, self._arguments.on_conflict))
         scanner = Scanner(source, self._target, self._arguments, now_ms=self._now_ms, said=self._said)
         scanner.run(mark)
+        self._pause = scanner.pause
         self._facts["mended"] = scanner.mended
         self._verdict = scanner.verdict if self._arguments.verify != "none" else None
         return mark
@@ -219,11 +245,20 @@ class Import:
         return Applier(self._target, mark, skip=skip, shift=shift, now_ms=self._now_ms)
 
     def _check_source(self, source: Address) -> None:
-        """A server that is copied into itself would be emptied."""
-        with Channel(source) as one, Channel(self._to) as other:
-            theirs, ours = info(one, b"server").get("run_id"), info(other, b"server").get("run_id")
+        """A server that is copied into itself would be emptied, and a replica pauses none of its primary's writers."""
+        try:
+            with Channel(source) as channel:
+                theirs, links = info(channel, b"server").get("run_id"), info(channel, b"replication")
+        except OSError as error:
+            raise SourceLost(f"{source.where}: {told(error)}") from error
+        with Side(self._to, self._target.patience, self._now_ms) as target:
+            ours = target.run_id
         if theirs and theirs == ours:
             raise Refusal("--from and --to are the same server")
+        if links.get("role") == "slave" and self._arguments.pause_source:
+            primary = f"{links.get('master_host')}:{links.get('master_port')}"
+            raise Refusal(f"--pause-source: {source.where} is a replica, whose writers are those of {primary}: import "
+                          "from there, or pause them yourself")  # fmt: skip
 
     @contextmanager
     def _spool(self, source: Address) -> Iterator[Spool]:
@@ -231,7 +266,10 @@ class Import:
         try:
             yield spool
         finally:
-            spool.close()
+            if spool.origin:
+                spool.close()
+            else:
+                spool.remove()  # there is nothing to go on from
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
@@ -255,8 +293,7 @@ class Import:
         verdict, sample = Verdict(), self._arguments.verify == "sample"
         progress = Progress("comparing", self._survey.records, "keys")
         expected: dict[int, int] = {}
-        with Channel(self._to) as channel:
-            side = Side(channel, self._now_ms)
+        with Side(self._to, self._target.patience, self._now_ms) as side:
             presence = mark.policy == "skip"
             against = Against(side, verdict, sample=sample, presence=presence, now_ms=self._now_ms)
             for record in from_rdb.records(path):

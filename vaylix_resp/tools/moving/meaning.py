@@ -226,6 +226,7 @@ def too_large(words: Sequence[bytes]) -> bool:
 
 # How far a target is, beside the data: written in the transaction that it speaks of.
 MARK_KEY: Final = b"{vaylix:import}"
+OWN: Final = frozenset((MARK_KEY, PART_KEY))
 
 _SAME: Final = frozenset(
     b"""

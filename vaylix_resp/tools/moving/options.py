@@ -9,7 +9,7 @@ import argparse
 from typing import Final, Protocol
 
 from .channel import options as channel_options
-from .target import RETRY_S
+from .patience import RETRY_S
 
 PAUSE_MS: Final = 60_000
 TO_PASSWORD: Final = "REDISCLI_AUTH"  # noqa: S105 - the variable that redis-cli reads

@@ -26,13 +26,13 @@ from ...interchange.replication_link import (
 )
 from ..reach import told
 from .channel import Address, Channel, Denied, packed
+from .patience import ForNow, is_for_now
 from .spool import SPOOL_BYTES_MAX, Spool
 
 ACK_S: Final = 1.0  # between two acknowledgements, as a replica of Redis does
 QUIET_S: Final = 60.0  # a primary sends something every ten seconds (repl-ping-replica-period)
 PAUSE_S: Final = 1.0  # before the connection is made again
 RECEIVE_BYTES: Final = 1 << 18
-FOR_NOW: Final = ("LOADING", "NOMASTERLINK", "MASTERDOWN", "BUSY", "TRYAGAIN")
 
 
 class NoReplicas(Refused):
@@ -174,8 +174,8 @@ class Receiver(threading.Thread):
                 self._history = (self._history[0], self._spool.end)
 
     def _declined(self, text: str) -> None:
-        if text.startswith(FOR_NOW):
-            raise ConnectionRefusedError(text)
+        if is_for_now(text):
+            raise ForNow(text)
         if self._begun or self._history:
             raise Denied(f"{self._address.where}: PSYNC is refused: {text}")
         raise NoReplicas(f"{self._address.where}: PSYNC is refused: {text}")

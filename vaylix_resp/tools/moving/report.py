@@ -48,7 +48,8 @@ def lines(mark: Mark, verdict: Verdict | None, facts: dict[str, Any], arguments:
         )
         if count
     ]
-    lines = [f"imported {mark.written:,} keys in {facts['seconds']:.1f} s" + "".join(f"; {one}" for one in also)]
+    what = also.pop(0) if mark.commands and not mark.written else f"{mark.written:,} keys"
+    lines = [f"imported {what} in {facts['seconds']:.1f} s" + "".join(f"; {one}" for one in also)]
     if verdict is None:
         lines.append("not compared" if arguments.verify == "none" or mark.method != "aof" else NOT_COMPARED)
     elif verdict.differences:

@@ -15,10 +15,9 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -27,6 +26,7 @@ from ...limits import GIB, MIB
 
 SEGMENT_BYTES: Final = 64 * MIB
 SPOOL_BYTES_MAX: Final = 64 * GIB  # of stream; beyond it nothing more is read until the target has caught up
+LOCK: Final = "LOCK"
 _PREFIX: Final = "stream-"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -58,7 +58,7 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory = directory
-        self._lock = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -116,9 +116,12 @@ class Spool:
                     path.unlink()
 
     def remove(self) -> None:
-        """The directory is gone; the import is over."""
+        """All of ours is gone, and so is the directory, unless somebody else has something in it."""
+        self.wipe()
+        (self._directory / LOCK).unlink(missing_ok=True)
         self.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        with suppress(OSError):
+            self._directory.rmdir()
 
     def close(self) -> None:
         """Keep all of it for another time."""

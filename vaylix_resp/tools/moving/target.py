@@ -14,7 +14,6 @@ Units: bytes, seconds. Not here: what is written (`meaning`), whether it has arr
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,11 +21,10 @@ from typing import Any, Final
 
 import hiredis
 
-from ...errors import EX_IO, Refused
 from ...limits import KIB, MIB, TRANSACTION_BYTES_MAX
-from ..reach import told
-from .channel import Address, Channel, Denied, packed, sizes
-from .meaning import MARK_KEY, PART_KEY, PIECE_BYTES, Operation
+from .channel import Address, Channel, Denied, granted, info, packed, sizes
+from .meaning import MARK_KEY, OWN, PART_KEY, PIECE_BYTES, Operation
+from .patience import RETRY_S, ForNow, GivenUp, Patience, is_for_now
 
 BATCH_BYTES: Final = 256 * KIB  # of a transaction: larger ones are not faster, and others wait for the fsync of one
 BATCH_OPERATIONS: Final = 1000
@@ -34,19 +32,7 @@ WHOLE_BYTES: Final = MIB  # of a transaction of the source that stays one here
 WHOLE_OPERATIONS: Final = 10_000
 DISTINCT: Final = ("rdb", "psync")  # methods whose keys come once; SCAN may name one twice
 MSET_KEYS: Final = 100  # more are not faster, and a limit of the target (command-keys-max) may be lower than thousands
-PAUSE_S_MIN, PAUSE_S_MAX = 0.1, 3.0
-RETRY_S: Final = 300.0
-FOR_NOW: Final = frozenset(
-    "MISCONF OOM LOADING READONLY NOREPLICAS CLUSTERDOWN MASTERDOWN TRYAGAIN INDETERMINATE MAINTENANCE BUSY".split()
-)
-_DISCARDED: Final = "EXECABORT Transaction discarded because of: "  # in front of the reason why EXEC was refused
 assert PIECE_BYTES + WHOLE_BYTES < TRANSACTION_BYTES_MAX, "a transaction that is not full has room for one piece"
-
-
-class GivenUp(Refused):
-    """The target did not take it for too long, or will not at all. What was answered before is there."""
-
-    exit_code = EX_IO
 
 
 class Overtaken(GivenUp):
@@ -140,7 +126,7 @@ class Transaction:
             self.places.append(len(requests) - 2)
         if db:
             requests.append((b"SELECT", b"0"))
-        ours = (b"DEL", MARK_KEY, PART_KEY) if self.mark is None else (b"SET", MARK_KEY, self.mark)
+        ours = (b"DEL", MARK_KEY) if self.mark is None else (b"SET", MARK_KEY, self.mark)
         requests += [ours, (b"EXEC",), (b"WATCH", MARK_KEY), (b"GET", MARK_KEY)]
         self.count = len(requests)
         self.data: Final = packed(requests)
@@ -163,8 +149,8 @@ class Target:
         self.mark: Mark | None = None  # what `cut` writes; whoever adds operations moves it
         self.durable_offset = 0  # of the mark as the target has it
         self._databases = {0}  # that are known to be there
-        self._retry_s, self._skip = retry_s, skip
-        self._sleep, self._now = sleep, now
+        self.patience = Patience(address.where, retry_s, sleep=sleep, now=now)
+        self._skip = skip
         self._channel: Channel | None = None
         self._stored: bytes | None = None  # the mark as the target has it
         self._sent: Transaction | None = None
@@ -173,22 +159,10 @@ class Target:
         self.inside = False  # a transaction of the source has begun: do not cut it if it is small
 
     def open(self) -> Mark | None:
-        """Connect; the mark of an import that was begun.
-
-        It is written again: what the one that was killed had sent, and may still arrive, is void from here on.
-        """
-        while True:
-            self._sent = None
-            self._stored = self._patiently(self._look)
-            if self._stored is None:
-                return None
-            self.mark = Mark.decode(self._stored)
-            try:
-                self._submit(Transaction((), self.mark))
-                self._finish()
-            except Overtaken:
-                continue
-            return self.mark
+        """Connect; the mark of an import that was begun. Nothing is changed."""
+        self._sent = None
+        self._stored = self.patience.until(lambda again: self._look())
+        return None if self._stored is None else Mark.decode(self._stored)
 
     def close(self) -> None:
         if self._channel is not None:
@@ -197,11 +171,20 @@ class Target:
 
     def sizes(self) -> dict[int, int]:
         """Keys of each database that are not the import's own."""
-        with Channel(self.address) as channel:
-            found = sizes(channel)
-            own = channel.ask(b"EXISTS", MARK_KEY, PART_KEY)
-        found[0] = found.get(0, 0) - own
-        return {db: count for db, count in found.items() if count}
+        return {db: count for db, count in self._held().items() if count}
+
+    def _held(self) -> dict[int, int]:
+        """The same, also for databases in which there is nothing else."""
+
+        def attempt(again: bool) -> dict[int, int]:
+            with Channel(self.address) as channel:
+                found = sizes(info(channel, b"keyspace"))
+                for db in found:
+                    channel.select(db)
+                    found[db] -= granted(channel.ask(b"EXISTS", *OWN), "EXISTS is refused")
+            return found
+
+        return self.patience.until(attempt)
 
     # Adding.
 
@@ -236,7 +219,7 @@ class Target:
                     channel.select(db)
                     self._databases.add(db)
 
-        self._patiently(attempt)
+        self.patience.until(attempt)
 
     def cut(self) -> None:
         """What was added is on its way, with `mark` as it is now."""
@@ -269,7 +252,8 @@ class Target:
     def end(self) -> None:
         """The import is over: nothing of it is left but its data."""
         self.flush()
-        self._submit(Transaction((), None))
+        # A key that expired, or an import that was begun anew, may have left some of a large value.
+        self._submit(Transaction([Operation(db, (b"DEL", PART_KEY)) for db in self._held()], None))
         self._finish()
 
     # Sending.
@@ -288,15 +272,15 @@ class Target:
         sent = self._sent
         if sent is None:
             return
-        replies = self._patiently(lambda again: self._outcome(sent, again))
+        replies = self.patience.until(lambda again: self._outcome(sent, again))
         self._sent, self._stored, self.durable_offset = None, sent.mark, sent.offset
         if replies:
             self._judge(sent, replies)
 
     def _outcome(self, sent: Transaction, again: bool) -> list[Any]:
-        """The replies of EXEC; none, if it was only found to have been applied. Not yet: OSError, _ForNow."""
+        """The replies of EXEC; none, if it was only found to have been applied. Not yet: OSError."""
         if again or self._channel is None:
-            stored = self._look(again)
+            stored = self._look()
             if stored == sent.mark:
                 return []
             if stored != self._stored:
@@ -315,37 +299,23 @@ class Target:
         if stored != self._stored and not isinstance(stored, hiredis.ReplyError):
             raise _overtaken(stored)
         errors = [reply for reply in replies[:-2] if isinstance(reply, hiredis.ReplyError)]
-        raise _ForNow(errors[0] if errors else None)
+        raise self._unanswered(errors[0] if errors else None)
 
-    def _look(self, again: bool) -> bytes | None:
+    def _unanswered(self, answer: hiredis.ReplyError | None) -> ForNow | GivenUp:
+        """Why a transaction was not executed, by the first error among its replies; None: its mark was touched."""
+        told = str(answer or "a transaction was not executed")
+        return ForNow(told) if answer is None or is_for_now(told) else GivenUp(f"{self.address.where}: {told}")
+
+    def _look(self) -> bytes | None:
         """Watch the mark from now on, and read it: over a new connection, as the old one is in an unknown state."""
         self.close()
         self._channel = Channel(self.address)
-        watched, stored = self._channel.all([(b"WATCH", MARK_KEY), (b"GET", MARK_KEY)])
-        for reply in (watched, stored):
-            if isinstance(reply, hiredis.ReplyError):
-                raise _ForNow(reply)
+        _, stored = (
+            granted(reply, self.address.where)
+            for reply in self._channel.all([(b"WATCH", MARK_KEY), (b"GET", MARK_KEY)])
+        )
         assert stored is None or isinstance(stored, bytes)
         return stored
-
-    def _patiently(self, attempt: Callable[[bool], Any]) -> Any:
-        """What `attempt` gives, which is told whether it is not the first one. GivenUp when there is no hope."""
-        began, pause_s, again = self._now(), PAUSE_S_MIN, False
-        while True:
-            try:
-                return attempt(again)
-            except _ForNow as refusal:
-                problem = str(refusal)
-                if refusal.answer is not None and problem.removeprefix(_DISCARDED).split()[0] not in FOR_NOW:
-                    raise GivenUp(f"{self.address.where}: {problem}") from None
-            except OSError as error:
-                problem = told(error)
-            if self._now() - began > self._retry_s:
-                raise GivenUp(f"{self.address.where}: no answer that helps for {self._retry_s:g} s: {problem}")
-            if not again:
-                print(f"{self.address.where}: waiting: {problem}", file=sys.stderr, flush=True)
-            self._sleep(pause_s)
-            pause_s, again = min(2 * pause_s, PAUSE_S_MAX), True
 
     def _judge(self, sent: Transaction, replies: list[Any]) -> None:
         """What each operation was answered."""
@@ -367,11 +337,3 @@ class Target:
 def _overtaken(stored: Any) -> Overtaken:
     """By what stands in the place of the mark that was expected there."""
     return MarkGone() if stored is None else Overtaken()
-
-
-class _ForNow(Exception):
-    """It did not happen and may be tried again, if `answer` is of that kind; None: the mark was touched."""
-
-    def __init__(self, answer: hiredis.ReplyError | None) -> None:
-        super().__init__(str(answer or "a transaction was not executed"))
-        self.answer = answer

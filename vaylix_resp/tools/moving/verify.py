@@ -10,35 +10,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
-
-import hiredis
+from typing import Final, NamedTuple
 
 from ...errors import printable
-from ...limits import KIB, MIB, VALUE_BYTES_MAX
-from .channel import Channel, Denied, sizes
-from .meaning import MARK_KEY, PART_KEY, deadline
+from ...limits import KIB, MIB
+from .side import ABSENT, PAGE, Held, Side
 
 SAMPLE: Final = 100  # one in so many
 SHOWN_MAX: Final = 10  # differences that are named
-PAGE: Final = 500  # keys in one step
 PAGE_BYTES: Final = 64 * KIB  # of their names: what the sockets hold while the other side answers
 VALUES_BYTES: Final = 8 * MIB  # of a page of a file: bounds the memory
-OWN: Final = frozenset((MARK_KEY, PART_KEY))
 # A source that knows no PEXPIRETIME (before Redis 7) says how long a key still lives, and the reply takes its time.
 TOLERANCE_MS: Final = 2000
-NO_KEY, NO_EXPIRY = -2, -1
-
-
-class Held(NamedTuple):
-    """What one side has under a name. `value` None: nothing, or (`kind`) nothing that could be kept."""
-
-    value: bytes | None
-    expire_at_ms: int | None = None
-    kind: str = ""
-
-
-ABSENT: Final = Held(None)
 
 
 @dataclass(slots=True)
@@ -55,58 +38,6 @@ class Verdict:
         self.differences += 1
         if len(self.shown) < SHOWN_MAX:
             self.shown.append(f"database {db}, key '{printable(name, 60)}': {how}")
-
-
-class Side:
-    """One server to compare, over a connection of its own."""
-
-    def __init__(self, channel: Channel, now_ms: Callable[[], int]) -> None:
-        self.channel, self._now_ms = channel, now_ms
-        answer = channel.ask(b"PEXPIRETIME", MARK_KEY)
-        self.exact = not isinstance(answer, hiredis.ReplyError)
-
-    def read(self, db: int, names: Sequence[bytes]) -> Iterator[Held]:
-        """What it has under these names, one after the other; an expiry that is shifted as it will be.
-
-        The connection is not free for anything else before the last one has come.
-        """
-        self.channel.select(db)
-        ask = b"PEXPIRETIME" if self.exact else b"PTTL"
-        self.channel.send([words for name in names for words in ((b"GET", name), (ask, name))])
-        for _ in names:
-            value, left = self.channel.reply(), self.channel.reply()
-            yield self._held(value, left, self._now_ms())
-
-    def _held(self, value: Any, left: Any, now_ms: int) -> Held:
-        if isinstance(value, hiredis.ReplyError):
-            if str(value).startswith("WRONGTYPE"):
-                return Held(None, None, "no string")
-            raise Denied(f"GET is refused: {value}")
-        if isinstance(left, hiredis.ReplyError):
-            raise Denied(f"PTTL or PEXPIRETIME is refused: {left}")
-        if value is None or left == NO_KEY:
-            return ABSENT
-        if len(value) > VALUE_BYTES_MAX:
-            return Held(None, None, "too long")
-        if left == NO_EXPIRY:
-            return Held(value)
-        at_ms = deadline(left) if self.exact else left + now_ms
-        return Held(value, at_ms) if at_ms > now_ms else ABSENT
-
-    def pages(self, db: int, cursor: int = 0, count: int = PAGE) -> Iterator[tuple[int, list[bytes]]]:
-        """Cursor and names, without our own; the last cursor is 0."""
-        while True:
-            self.channel.select(db)
-            page = self.channel.ask(b"SCAN", b"%d" % cursor, b"COUNT", b"%d" % count)
-            if isinstance(page, hiredis.ReplyError):
-                raise Denied(f"SCAN is refused: {page}")
-            cursor = int(page[0])
-            yield cursor, [name for name in page[1] if name not in OWN]
-            if not cursor:
-                return
-
-    def sizes(self) -> dict[int, int]:
-        return sizes(self.channel)
 
 
 def same(one: Held, other: Held, tolerance_ms: int) -> bool:
@@ -168,29 +99,40 @@ def differences(
             verdict.keys += len(names)
             for portion in portions(chosen(names, sample)):
                 verdict.values += len(portion)
-                found = unequal(source, target, db, portion)
-                # One may have expired between the two reads: looked at again it is gone on both sides.
-                yield from unequal(source, target, db, [one.name for one in found])
+                again: list[bytes] = []  # one may have expired between the two reads, and then be gone on both sides
+                for name, one, other in _both(source, target, db, portion):
+                    if not same(one, other, _tolerance_ms(source)):
+                        again.append(name)
+                    elif one.kind:  # what cannot be kept, and is not there
+                        verdict.keys -= 1
+                        verdict.values -= 1
+                yield from unequal(source, target, db, again)
             said(verdict.keys)
         if others:
-            for _, names in target.pages(db):
+            known: set[bytes] = set()  # they are few, and their names may come twice
+            for _, names in target.pages(db, anew=True):
                 for portion in portions(names):
-                    source.channel.select(db)
-                    types = source.channel.all([(b"TYPE", name) for name in portion])
-                    alone = [name for name, kind in zip(portion, types, strict=True) if kind != b"string"]
-                    yield from unequal(source, target, db, alone)
+                    types = source.types(db, portion)
+                    alone = [name for name, kind in zip(portion, types, strict=True) if kind != "string"]
+                    yield from unequal(source, target, db, [name for name in alone if name not in known])
+                    known.update(alone)
 
 
 def unequal(source: Side, target: Side, db: int, names: Sequence[bytes]) -> list[Difference]:
     """Those among these keys that are not the same."""
-    tolerance_ms = 0 if source.exact else TOLERANCE_MS
-    if not names:
-        return []
     return [
         Difference(db, name, how(one, other), other.value is None)
-        for name, one, other in zip(names, source.read(db, names), target.read(db, names), strict=True)
-        if not same(one, other, tolerance_ms)
+        for name, one, other in _both(source, target, db, names)
+        if not same(one, other, _tolerance_ms(source))
     ]
+
+
+def _both(source: Side, target: Side, db: int, names: Sequence[bytes]) -> Iterator[tuple[bytes, Held, Held]]:
+    return zip(names, source.read(db, names), target.read(db, names), strict=True)
+
+
+def _tolerance_ms(source: Side) -> int:
+    return 0 if source.exact else TOLERANCE_MS
 
 
 class Against:

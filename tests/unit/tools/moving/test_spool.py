@@ -138,3 +138,14 @@ def test_two_files_of_a_source_at_rest_are_two(filled):
     filled.write(b"RE")
     filled.complete(ID, 1000)
     assert filled.origin != first
+
+
+def test_what_is_not_ours_stays(filled, tmp_path):
+    """`--state` may name any directory."""
+    mine = tmp_path / "spool" / "thesis.txt"
+    mine.write_text("mine")
+    filled.remove()
+    assert list((tmp_path / "spool").iterdir()) == [mine]
+    mine.unlink()
+    Spool(tmp_path / "spool").remove()
+    assert not (tmp_path / "spool").exists()

@@ -8,7 +8,8 @@ import pytest
 from vaylix_resp.tools.moving import target
 from vaylix_resp.tools.moving.channel import address_of
 from vaylix_resp.tools.moving.meaning import MARK_KEY, PART_KEY, Operation
-from vaylix_resp.tools.moving.target import GivenUp, Mark, Target, Transaction
+from vaylix_resp.tools.moving.patience import GivenUp
+from vaylix_resp.tools.moving.target import Mark, Target, Transaction
 
 
 def sent(transaction):
@@ -30,7 +31,7 @@ def test_the_mark_is_in_it_and_is_watched():
         b"MULTI", b"INCR a", b"SET %s %s" % (MARK_KEY, transaction.mark), b"EXEC", b"WATCH " + MARK_KEY, b"GET " + MARK_KEY,
     ]  # fmt: skip
     assert Mark.decode(transaction.mark) == mark and mark.serial == 1
-    assert sent(Transaction((), None))[1] == b"DEL %s %s" % (MARK_KEY, PART_KEY)
+    assert sent(Transaction((), None))[1] == b"DEL " + MARK_KEY
 
 
 def test_the_database_is_chosen_where_it_changes():
@@ -79,14 +80,14 @@ def test_what_is_refused_for_now_is_tried_again_wherever_the_refusal_stands(told
     def attempt(again):
         asked.append(again)
         if not again:
-            raise target._ForNow(hiredis.ReplyError(told))
+            raise one._unanswered(hiredis.ReplyError(told))
         return "done"
 
     if helps:
-        assert one._patiently(attempt) == "done" and asked == [False, True] and len(pauses) == 1
+        assert one.patience.until(attempt) == "done" and asked == [False, True] and len(pauses) == 1
     else:
         with pytest.raises(GivenUp, match=told):
-            one._patiently(attempt)
+            one.patience.until(attempt)
 
 
 class FakeChannel:
