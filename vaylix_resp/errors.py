@@ -6,6 +6,9 @@ Not here: damage on disk (`storage.errors`), which is for the operator and never
 
 from __future__ import annotations
 
+import errno
+import os
+
 EX_OK = 0
 EX_USAGE = 64  # what was asked for cannot be done as asked
 EX_DATA = 65  # damaged data: the server refuses to start and names the place
@@ -38,9 +41,34 @@ class Refused(Exception):
     exit_code = EX_IO
 
 
+class WrongUsage(Refused):
+    """What was asked for on the command line cannot be done as asked."""
+
+    exit_code = EX_USAGE
+
+
 def told(failure: Exception) -> str:
     """For people: what was foreseen says itself what it is."""
     return str(failure) if isinstance(failure, Refused | OSError) else repr(failure)
+
+
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM)
+
+
+def not_allowed(cause: OSError) -> bool:
+    """Whether it is about rights, and says nothing about the disk."""
+    return cause.errno in _NOT_ALLOWED
+
+
+def remedy(cause: OSError) -> str:
+    """What helps when the system refuses a file of ours, to go behind "to continue: "."""
+    if not_allowed(cause):
+        return f"give it to the user that this runs as (id {os.geteuid()}), or run it as the user that owns it"
+    if cause.errno == errno.EROFS:
+        return "mount the file system for writing, or choose another place"
+    if cause.errno == errno.ENOTDIR:
+        return "choose a directory"
+    return "free or replace the disk"
 
 
 class Halt(BaseException):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from typing import Final
 
@@ -20,8 +19,9 @@ from ..errors import EX_CONFIG, EX_DATA, EX_OK, Refused
 from ..security.audit import CURRENT, Head
 from ..security.audit_check import Report
 from ..security.audit_signing import PublicKey, load_public_key
-from ..storage.disk import Disk, RealDisk, join
+from ..storage.disk import RealDisk, join
 from ..storage.history import DataDirectory, History
+from .directory import named
 from .keys import add_key_options, open_keys
 from .output import Group, print_json
 
@@ -55,16 +55,9 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the result as JSON")
 
 
-def _root(arguments: argparse.Namespace, disk: Disk) -> str:
-    root: str = os.path.abspath(arguments.data_dir)
-    if not disk.exists(root):
-        raise NoAudit(f"{root}: no such directory; to continue: name the data directory of a server")
-    return root
-
-
 def _verify(arguments: argparse.Namespace) -> int:
     disk = RealDisk()
-    root = _root(arguments, disk)
+    root = named(arguments.data_dir, disk)
     key = _public_key(arguments.public_key) if arguments.public_key else None
     committed: Head | None = None
     if not arguments.no_log:
@@ -111,7 +104,7 @@ def _print(report: Report, root: str, *, signed: bool, compared: bool) -> None:
 
 def _tail(arguments: argparse.Namespace) -> int:
     disk = RealDisk()
-    root = _root(arguments, disk)
+    root = named(arguments.data_dir, disk)
     lines = last_lines(disk, root, max(1, arguments.count))
     if arguments.json:
         print_json([json.loads(line) for line in lines])

@@ -2,7 +2,7 @@
 
 Promises: a data directory that is backed up is only read; a restored directory has the versions, the sequence and the
 digests of the state that was saved, and has been read back before this program says that it is done.
-Not here: the format (`storage.backup_file`), a restore into a running server (BACKUP RESTORE).
+Not here: the format (`storage.copies.backup_file`), a restore into a running server (BACKUP RESTORE).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import time
 from dataclasses import asdict
 from typing import Any, Final
 
+from ..clock import SystemClock
 from ..commands.points import Point, iso
 from ..engine.copies.backup_state import Loaded, load, rows_of, save
 from ..engine.history.new_store import check_empty, create_store, prove, reserve
@@ -96,7 +96,8 @@ def _create(arguments: argparse.Namespace) -> int:
 def _save(arguments: argparse.Namespace, history: History, temporary: str, name: str, store_id: str) -> Sidecar:
     reading = Progress("replayed", 0)
     last = history.range().last
-    rebuilt = rebuild(history, Point(sequence=last), _now_ms(), lambda done, _: reading.say(done), last=last)
+    now_ms = SystemClock().wall_ms()
+    rebuilt = rebuild(history, Point(sequence=last), now_ms, lambda done, _: reading.say(done), last=last)
     reading.end(rebuilt.sequence)
     writing = Progress("written", rebuilt.keys, "keys")
     sidecar = save(
@@ -115,7 +116,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    disk, now_ms = RealDisk(), _now_ms()
+    disk, now_ms = RealDisk(), SystemClock().wall_ms()
     path, loaded = _load(arguments, disk)
     databases = loaded.machine.world.databases
     used = max((number + 1 for number, db in enumerate(databases) if db.items), default=0)
@@ -149,7 +150,7 @@ def _target_problems(disk: Disk, target: str, sidecar: Sidecar) -> list[str]:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    disk, now_ms, target = RealDisk(), _now_ms(), os.path.abspath(arguments.target_dir)
+    disk, now_ms, target = RealDisk(), SystemClock().wall_ms(), os.path.abspath(arguments.target_dir)
     check_empty(disk, target)
     master = target_source(arguments, disk, target)
     path, loaded = _load(arguments, disk)
@@ -185,10 +186,6 @@ def _load(arguments: argparse.Namespace, disk: Disk) -> tuple[str, Loaded]:
 def _backup_path(given: str) -> str:
     path = os.path.abspath(given)
     return path if path.endswith(FILE_SUFFIX) else path + FILE_SUFFIX
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _report(

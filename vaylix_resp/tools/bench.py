@@ -33,7 +33,7 @@ from ..observability.figures import duration
 from . import bench_load, reach
 from .bench_load import KEYS, PREFIX, Done, Work
 from .cluster import PASSWORD
-from .moving.channel import Address, Channel, packed
+from .moving.channel import Address, Channel, info, packed, sizes
 from .output import confirm, print_json, table
 from .reach import Target, target_of
 from .terminal import ENDINGS
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.file, (), os.environ)
     password = os.environ.get(PASSWORD, "") or settings.requirepass
     target = target_of(arguments, settings)
-    with Channel(Address(target, arguments.user, password, None), arguments.wait) as channel:
+    with _reached(Address(target, arguments.user, password, None), arguments.wait) as channel:
         server = about(channel)
         if not confirm(busy(server, target, arguments.seconds), arguments.yes or not server.busy):
             return EX_USAGE
@@ -118,6 +118,14 @@ def run(arguments: argparse.Namespace) -> int:
     shown = "\n".join(["", results_table(results), "", *(f"* {note}" for note in noted)])
     _say(arguments, as_data(server, target, disk, results, noted), shown)
     return EX_OK
+
+
+def _reached(address: Address, wait_s: float) -> Channel:
+    """Raises Denied, and Refused with the place in it where nobody answers."""
+    try:
+        return Channel(address, wait_s)
+    except OSError as problem:
+        raise Refused(f"{address.where}: {reach.told(problem)}") from problem
 
 
 def _say(arguments: argparse.Namespace, data: Mapping[str, Any], text: str) -> None:
@@ -190,9 +198,7 @@ class About:
 
 def about(channel: Channel) -> About:
     """Raises Denied, OSError, NotNow."""
-    text: str = _granted(channel.ask(b"INFO", b"everything")).decode("utf-8", "replace")
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    keys = sum(int(value[5:].partition(",")[0]) for name, value in fields.items() if _is_keyspace(name, value))
+    fields = info(channel, b"everything")
     name = "vaylix" if "vaylix_version" in fields else "redis"
     kept = _directive(channel, b"appendonly") != "no"
     return About(
@@ -201,13 +207,9 @@ def about(channel: Channel) -> About:
         int(fields["raft_num_nodes"]) if "raft_cluster_id" in fields else 0,
         _directive(channel, b"appendfsync") if kept else "no",
         _directive(channel, b"dir"),
-        keys,
+        sum(sizes(fields).values()),
         max(int(fields.get("connected_clients", "1")) - 1, 0),
     )
-
-
-def _is_keyspace(name: str, value: str) -> bool:
-    return name[:2] == "db" and name[2:].isdigit() and value.startswith("keys=")
 
 
 def _granted(reply: Any) -> Any:
@@ -275,10 +277,8 @@ def _measured(channel: Channel, target: Target, login: bytes, work: Work, second
 
 
 def _fsyncs(channel: Channel) -> int | None:
-    reply = channel.ask(b"INFO", b"persistence")
-    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
-    found = [line.partition(":")[2] for line in text.splitlines() if line.startswith("log_fsync_count:")]
-    return int(found[0]) if found else None
+    count = info(channel, b"persistence").get("log_fsync_count")
+    return None if count is None else int(count)
 
 
 # What comes of it.

@@ -1,7 +1,7 @@
 """`vaylix check-config`: what a start would refuse in the configuration and the files that it names, without starting.
 
-Promises: nothing is written and no data directory is read; no secret is printed. Users and roles are looked at as for
-a new data directory, where they count.
+Promises: nothing is written, no data directory is read and no command run; no secret is printed. Users and roles are
+looked at as for a new data directory, where they count.
 Not here: reading the configuration (`config`), damage in the data (`vaylix storage verify`).
 """
 
@@ -15,9 +15,10 @@ from ..config import Settings
 from ..directives import DIRECTIVES
 from ..engine.founding import sources_of, try_out
 from ..errors import EX_OK
-from ..security.master_key import of_settings
+from ..security.master_key import ENVIRONMENT, FILE, mode_warning, of_settings
 from ..security.tls import Keeper, Options
 from ..server.entrance import policy_of, read_file
+from ..storage.disk import RealDisk
 
 
 def run(settings: Settings, *, as_json: bool) -> int:
@@ -39,9 +40,18 @@ def run(settings: Settings, *, as_json: bool) -> int:
 
 def _refusals(settings: Settings) -> list[str]:
     """Raises the first; warnings of what a start would take all the same."""
-    of_settings(settings, settings.dir)  # two sources of the master key
     try_out(sources_of(settings, read_file), settings.requirepass, policy_of(settings))
-    return [*Keeper(Options.of(settings), SystemClock()).material.warnings] if settings.tls_port else []
+    tls = Keeper(Options.of(settings), SystemClock()).material.warnings if settings.tls_port else ()
+    return [*_master_key(settings), *tls]
+
+
+def _master_key(settings: Settings) -> list[str]:
+    """The one in the data directory need not be there yet, and a command may do more than print."""
+    source, disk = of_settings(settings, settings.dir), RealDisk()
+    if source.kind in (FILE, ENVIRONMENT):
+        source.read(disk)
+    warning = mode_warning(disk, source.place) if source.kind == FILE else ""
+    return [warning] if warning else []
 
 
 def _row(settings: Settings, name: str) -> dict[str, Any]:

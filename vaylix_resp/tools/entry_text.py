@@ -1,7 +1,7 @@
 """Entries of the log in words: which command, which keys, how large; values only when asked for.
 
 Promise: what is printed is bounded and free of control characters, and a value appears only with `values`.
-Not here: reading the log (`storage.inspect`), what an entry does (`commands.operations`).
+Not here: reading the log (`storage.upkeep.inspect`), what an entry does (`commands.operations`).
 """
 
 from __future__ import annotations

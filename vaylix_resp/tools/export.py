@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from typing import Any, Final
 
+from ..clock import SystemClock
 from ..commands.points import Point, iso
 from ..engine.copies import rdb_file
 from ..engine.copies.rdb_file import Written
@@ -44,7 +44,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    disk, now_ms = RealDisk(), time.time_ns() // 1_000_000
+    disk, now_ms = RealDisk(), SystemClock().wall_ms()
     path, point = os.path.abspath(arguments.rdb), point_of(arguments, now_ms)
     history = open_history(arguments, disk)
     rdb_file.check_target(disk, path, history.root, force=arguments.force)

@@ -56,13 +56,13 @@ def confirm(question: str, yes: bool) -> bool:
 
 
 class Progress:
-    """`say(done)` as often as one likes; `total` in the same unit, 0 when nobody knows it."""
+    """`say(done)` as often as one likes; `total` in the same unit, 0 when nobody knows it. `before`: done by others."""
 
     def __init__(
         self, what: str, total: int, unit: str = "entries", stream: TextIO | None = None,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.monotonic, *, before: int = 0,
     ) -> None:  # fmt: skip
-        self._what, self._total, self._unit = what, total, unit
+        self._what, self._total, self._unit, self._before = what, total, unit, before
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._now = now
@@ -73,7 +73,7 @@ class Progress:
         if now < self._next:
             return
         self._next = now + (PERIOD_S if self._live else PLAIN_PERIOD_S)
-        self._print(done, now, note)
+        self._print(done, now, note, rated=now - self._began >= PERIOD_S)
 
     def end(self, done: int) -> None:
         """The last word, with the rate over all."""
@@ -82,13 +82,15 @@ class Progress:
             self._stream.write("\n")
             self._stream.flush()
 
-    def _print(self, done: int, now: float, note: str = "") -> None:
-        rate = done / max(now - self._began, 1e-9)
+    def _print(self, done: int, now: float, note: str = "", *, rated: bool = True) -> None:
+        rate = (done - self._before) / max(now - self._began, 1e-9)
         text = f"{self._what}: {done:,}"
         if self._total:
             text += f" of {self._total:,}"
-        text += f" {self._unit}, {rate:,.0f} a second"
-        if self._total > done and rate:
+        text += f" {self._unit}"
+        if rated:
+            text += f", {rate:,.0f} a second"
+        if rated and self._total > done and rate > 0:
             text += f", {(self._total - done) / rate:.0f} s to go"
         text += note
         if self._live:

@@ -7,20 +7,16 @@ Not here: the state at a point (`engine.history.restore`), options of the master
 from __future__ import annotations
 
 import argparse
-import os
 
 from ..commands.points import Point, parse_iso, parse_point
 from ..engine.copies.archive_keys import archive_keys
-from ..errors import EX_USAGE, Refused
+from ..errors import WrongUsage
 from ..storage.copies.archive import ArchiveDirectory
 from ..storage.disk import Disk
 from ..storage.history import DataDirectory, History, Source
 from ..storage.sealing import Keys
+from .directory import named
 from .keys import add_key_options, open_keys, source_of
-
-
-class WrongUsage(Refused):
-    exit_code = EX_USAGE
 
 
 def add_source_options(parser: argparse.ArgumentParser, option: str) -> None:
@@ -34,11 +30,11 @@ def add_source_options(parser: argparse.ArgumentParser, option: str) -> None:
 
 def open_history(arguments: argparse.Namespace, disk: Disk) -> History:
     if arguments.source_dir:
-        root = os.path.abspath(arguments.source_dir)
+        root = named(arguments.source_dir, disk)
         source: Source = DataDirectory(disk, root)
         source.manifest()  # before the keyring: a wrong directory is the likelier mistake
         return History(disk, source, open_keys(arguments, disk, root))
-    root = os.path.abspath(arguments.archive_dir)
+    root = named(arguments.archive_dir, disk, what="a directory that archive-command has filled")
     archive = ArchiveDirectory(disk, root)
     return History(disk, archive, _archive_keys(arguments, disk, archive))
 

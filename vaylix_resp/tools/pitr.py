@@ -2,7 +2,7 @@
 
 Promises: the source is only read, whether a server runs on it or not; a target appears whole or is refused by every
 server, and what it holds has been read back and compared before this program says that it is done.
-Not here: the state at a point (`engine.restore`), the directory made of it (`engine.new_store`).
+Not here: the state at a point (`engine.history.restore`), the directory made of it (`engine.history.new_store`).
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import time
 from dataclasses import asdict
 from typing import Any
 
+from ..clock import SystemClock
 from ..commands.points import iso
 from ..engine.history.new_store import check_empty, create_store, prove, reserve
 from ..engine.history.restore import rebuild
-from ..errors import EX_OK
+from ..errors import EX_OK, WrongUsage
 from ..state.digest import digest_hex
 from ..storage.disk import Disk, RealDisk
 from ..storage.history import History, Range, SegmentInfo
 from ..storage.manifest import SnapshotInfo
 from .keys import add_target_options, target_keys, target_source
 from .output import Group, Progress, print_json, table
-from .past import WrongUsage, add_point_options, add_source_options, open_history, point_of
+from .past import add_point_options, add_source_options, open_history, point_of
 
 
 def register(add: Group) -> None:
@@ -44,10 +44,6 @@ def register(add: Group) -> None:
     add_point_options(restore, required=True)
     add_target_options(restore)
     restore.set_defaults(run=_restore)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 # inspect
@@ -107,7 +103,7 @@ def _key(key_id: int) -> str:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    disk, now_ms = RealDisk(), _now_ms()
+    disk, now_ms = RealDisk(), SystemClock().wall_ms()
     target = os.path.abspath(arguments.target_dir)
     point = point_of(arguments, now_ms)
     assert point is not None, "argparse asks for one"

@@ -1,8 +1,8 @@
 """`vaylix storage ...`: check, read, migrate and repair a data directory.
 
 Promise: `verify` and `inspect` only read, also beside a running server; `migrate` and `repair` take the lock and keep
-what they replace. Not here: what is checked and in which order files change (`storage.verify`, `migrate`, `repair`,
-`engine.proof`), `rotate-key` (`storage_keys`).
+what they replace. Not here: what is checked and in which order files change (`storage.upkeep.verify`, `migrate`,
+`repair`, `engine.proof`), `rotate-key` (`storage_keys`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..commands.points import iso
 from ..engine import proof
 from ..engine.history.new_store import check_empty
 from ..engine.keys import new_keys, reading_keys
-from ..errors import EX_CONFIG, EX_OK, EX_USAGE, Refused
+from ..errors import EX_OK, EX_USAGE, WrongUsage
 from ..security.keyring import keyring_path
 from ..storage import unfinished
 from ..storage.batch import Batch
@@ -33,6 +33,7 @@ from ..storage.upkeep import format1, migrate
 from ..storage.upkeep.repair import Plan, Repair
 from ..storage.upkeep.report import FileReport, Report, Status
 from ..storage.upkeep.verify import SPARE
+from .directory import NotThere, named
 from .entry_text import entries_of, shown_word
 from .keys import add_key_options, open_keys, source_of
 from .output import Group, Progress, confirm, print_json, table
@@ -40,16 +41,6 @@ from .storage_inspect import add_inspect
 from .storage_keys import register_keys
 
 KEYS_SHOWN = 20  # of those that a repair touches
-
-
-class NotThere(Refused):
-    """No data directory of this program."""
-
-    exit_code = EX_CONFIG
-
-
-class WrongUsage(Refused):
-    exit_code = EX_USAGE
 
 
 def register(add: Group) -> None:
@@ -90,9 +81,7 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
 
 def existing(arguments: argparse.Namespace, disk: Disk) -> str:
     """The absolute data directory. Raises NotThere when it cannot be one."""
-    root: str = os.path.abspath(arguments.data_dir)
-    if not disk.exists(root):
-        raise NotThere(f"{root}: no such directory; to continue: name the data directory of a server")
+    root = named(arguments.data_dir, disk)
     if not any(disk.exists(join(root, name)) for name in (MANIFEST, "wal", "snapshots", unfinished.NAME)):
         raise NotThere(f"{root}: no data directory of this program; to continue: name the directory of `dir`")
     return root

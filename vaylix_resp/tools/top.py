@@ -2,9 +2,9 @@
 
 Asks METRICS and RAFT STATUS of each node and CLIENT LIST of the first, every few seconds over connections that stay
 open. On a terminal the screen is drawn anew each time, in the terminal's second screen, with plain escape sequences;
-elsewhere one frame follows the other.
-Promises: the terminal is as it was when this ends, however it ends; nothing waits longer than was asked for; the
-password is in no line. Units: seconds.
+elsewhere one frame follows the other. All nodes are asked at once.
+Promises: the terminal is as it was when this ends, however it ends; nothing waits longer than was asked for, and for a
+node that is silent only once; the password is in no line. Units: seconds.
 Not here: what is shown (`top_frame`) and how it is worked out (`top_figures`).
 """
 
@@ -16,8 +16,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import asdict, replace
+from threading import Thread
 from typing import Any, Final
 
 import hiredis
@@ -36,6 +38,7 @@ from .top_frame import SORTS, Node, View, frame
 
 PERIOD_S: Final = 2.0
 PERIOD_S_MIN: Final = 0.2
+GRACE_S: Final = 0.1  # for a node that was silent last time: all that it delays the picture of the others
 QUESTIONS: Final = ((b"METRICS",), (b"RAFT", b"STATUS"))
 CLIENTS: Final = (b"CLIENT", b"LIST")
 
@@ -76,23 +79,27 @@ class Group:
 
     def __init__(self, target: Target, user: str, password: str, wait_s: float) -> None:
         self._target, self._user, self._password, self._wait_s = target, user, password, wait_s
-        self._open: dict[str, Channel] = {}  # by address
-        self._before: dict[str, Sample] = {}  # by address
+        self._open: dict[str, Channel] = {}  # by address, as all of these
+        self._asking: dict[str, Future[Sample]] = {}  # who has not answered so far
+        self._silent: dict[str, str] = {}  # who did not answer last time, and why
+        self._before: dict[str, Sample] = {}
         self._members: list[Target] = []  # the others, as they were last
 
     def __enter__(self) -> Group:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for channel in self._open.values():
+        for channel in list(self._open.values()):
             channel.close()
 
     def look(self) -> list[Node]:
         """The first node and then the others; when it is gone, another one is the first. Raises Unanswered."""
         first = self._first()
-        others = [member for member in first.status["members"] if member["id"] != first.status["id"]]
-        self._members = [target for target in map(self._target_of, others) if target is not None]
-        samples = [first, *map(self._other, others)]
+        members = [member for member in first.status["members"] if member["id"] != first.status["id"]]
+        others = [(member, self._target_of(member)) for member in members]
+        self._members = [target for _, target in others if target is not None]
+        said = self._samples(self._members, first=False)
+        samples = [first, *(self._other(member, said[target.where] if target else None) for member, target in others)]
         before, self._before = self._before, {one.address: one for one in samples if not one.problem}
         return [
             Node(one, between(before[one.address], one) if one.address in before and not one.problem else None)
@@ -100,13 +107,14 @@ class Group:
         ]
 
     def _first(self) -> Sample:
-        asked = self._sample(self._target, self._target.where, first=True)
+        asked = self._samples([self._target], first=True)[self._target.where]
         if not asked.problem:
             return asked
+        said = self._samples(self._members, first=True)
         for target in self._members:
-            found = self._sample(target, target.where, first=True)
-            if not found.problem:
-                return found
+            if not said[target.where].problem:
+                self._target = target  # the next looks begin with it, so that they do not wait for the one that is gone
+                return said[target.where]
         raise Unanswered(f"{asked.address}: {asked.problem}")
 
     def _target_of(self, member: Mapping[str, Any]) -> Target | None:
@@ -117,16 +125,43 @@ class Group:
             return None
         return replace(self._target, address=address, port=port)
 
-    def _other(self, member: Mapping[str, Any]) -> Sample:
-        name, target = member["name"] or member["id"], self._target_of(member)
-        if target is None:
+    def _other(self, member: Mapping[str, Any], said: Sample | None) -> Sample:
+        name = member["name"] or member["id"]
+        if said is None:
             return Sample(name, "", time.monotonic(), problem="its address is not known")
-        sample = self._sample(target, name)
-        if not sample.problem and sample.status["id"] != member["id"]:  # another network: here it is another node
-            return Sample(name, sample.address, sample.at, problem="another node is at its address here")
-        return sample
+        if not said.problem and said.status["id"] != member["id"]:  # another network: here it is another node
+            return Sample(name, said.address, said.at, problem="another node is at its address here")
+        return replace(said, name=name)
 
-    def _sample(self, target: Target, name: str, *, first: bool = False) -> Sample:
+    def _samples(self, targets: Sequence[Target], *, first: bool) -> dict[str, Sample]:
+        """What they say, by address, all asked at once. One that was silent last time is hardly waited for, unless it
+        is to be the first: what it says counts when it comes."""
+        asked = {target.where: self._ask(target, first=first) for target in targets}
+        wait([answer for where, answer in asked.items() if first or where not in self._silent], self._wait_s)
+        wait(asked.values(), GRACE_S)
+        return {where: self._taken(where, answer) for where, answer in asked.items()}
+
+    def _ask(self, target: Target, *, first: bool) -> Future[Sample]:
+        """On a thread of its own, for which nobody has to wait, not even the end of this program."""
+        answer = self._asking.get(target.where)
+        if answer is None:
+            answer = self._asking[target.where] = Future()
+            Thread(target=_resolve, args=(answer, lambda: self._sample(target, first=first)), daemon=True).start()
+        return answer
+
+    def _taken(self, where: str, answer: Future[Sample]) -> Sample:
+        if not answer.done():
+            said = Sample(where, where, time.monotonic(), problem=self._silent.get(where, "no answer so far"))
+        else:
+            del self._asking[where]
+            said = answer.result()
+        if said.problem:
+            self._silent[where] = said.problem
+        else:
+            self._silent.pop(where, None)
+        return said
+
+    def _sample(self, target: Target, *, first: bool) -> Sample:
         """What a node says; a connection that was lost is opened again at the next look."""
         questions = (*QUESTIONS, CLIENTS) if first else QUESTIONS
         try:
@@ -136,14 +171,14 @@ class Group:
             if channel is not None:
                 channel.close()
             said = str(problem) if isinstance(problem, Refused) else told(problem)
-            return Sample(name, target.where, time.monotonic(), problem=said)
+            return Sample(target.where, target.where, time.monotonic(), problem=said)
         at = time.monotonic()
         refused = next((one for one in replies if isinstance(one, hiredis.ReplyError)), None)
         if refused is not None:
-            return Sample(name, target.where, at, problem=str(refused))
+            return Sample(target.where, target.where, at, problem=str(refused))
         metrics, status = plain(replies[0]), plain(replies[1])
         clients = _clients(replies[2]) if first else ()
-        return Sample(status["name"] or name, target.where, at, time.time(), metrics, status, clients)
+        return Sample(status["name"] or target.where, target.where, at, time.time(), metrics, status, clients)
 
     def _channel(self, target: Target) -> Channel:
         """Raises OSError, Denied."""
@@ -153,6 +188,13 @@ class Group:
             self._open[target.where] = channel
             channel.ask(b"HELLO", b"3")
         return channel
+
+
+def _resolve(answer: Future[Sample], ask: Callable[[], Sample]) -> None:
+    try:
+        answer.set_result(ask())
+    except BaseException as mistake:  # ours: whoever looks at the answer meets it
+        answer.set_exception(mistake)
 
 
 def _clients(reply: Any) -> list[dict[str, str]]:

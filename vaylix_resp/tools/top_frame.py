@@ -83,8 +83,9 @@ def _title(node: Node, view: View) -> Row:
             words.append(f"led by {leader}" if leader else "NO LEADER IS KNOWN")
     if node.figures is not None and node.figures.uptime_s is not None:
         words.append(f"up {span(node.figures.uptime_s)}")
-    left, right = ", ".join(words), f"{view.clock}  every {view.period_s:g} s" + ("  PAUSED" if view.paused else "")
-    return Row(f"{left}{right:>{max(view.width - len(left), len(right) + 2)}}", "head")
+    right = f"  {view.clock}  every {view.period_s:g} s" + ("  PAUSED" if view.paused else "")
+    room = max(view.width - len(right), 1)  # that it stands still has to be seen, whatever the names
+    return Row(f"{', '.join(words)[:room]:<{room}}{right}", "head")
 
 
 def _summary(figures: Figures | None) -> list[Row]:

@@ -9,6 +9,7 @@ import pytest
 from vaylix_resp.tools import bench
 from vaylix_resp.tools.bench import About, Disk, NotNow, Result, borrowed_keys, busy, measure_disk, notes, results_table
 from vaylix_resp.tools.bench_load import KEYS, PREFIX, VALUE, Done, Work, requests
+from vaylix_resp.tools.moving.channel import Denied
 from vaylix_resp.tools.reach import Target
 
 HERE = Target("127.0.0.1", 6379)
@@ -96,7 +97,7 @@ def test_a_user_without_config_and_a_redis_that_keeps_nothing():
     channel.ask = lambda *words: b"redis_version:7\r\n" if words[0] == b"INFO" else [words[2], b"no" if words[2] == b"appendonly" else b"x"]
     assert bench.about(channel).appendfsync == "no"
     channel.ask = lambda *words: refused
-    with pytest.raises(NotNow, match="NOPERM"):
+    with pytest.raises(Denied, match="INFO everything is refused: NOPERM"):
         bench.about(channel)
 
 

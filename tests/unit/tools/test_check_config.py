@@ -38,6 +38,8 @@ def test_it_says_what_it_amounts_to_and_hides_secrets(capsys, monkeypatch):
     )  # fmt: skip
     assert (code, err) == (EX_OK, "")
     assert out.splitlines() == [
+        "warning: command line: user: ps shows it to everybody on this machine; put it into the configuration, or into a "
+        "file of mode 0600 that VAYLIX_USER_FILE names",
         "warning: maxmemory-policy allkeys-lru: at maxmemory, keys that were acknowledged are deleted",
         "timeout 5   (command line)",
         'save ""   (command line)',
@@ -78,6 +80,10 @@ GOOD = f"user admin on >{SECRET} ~* +@all\nrole team ~t:* +get\nuser u on >{SECR
     ("tls-port 7000\ntls-cert-file ok.crt\ntls-key-file other.key\ntls-auth-clients no", "not the key of the certificate"),
     ("tls-port 7000\ntls-cert-file old.crt\ntls-key-file old.key\ntls-auth-clients no", "old.crt"),
     ("tls-cert-file gone.crt", ""),  # nobody reads it without tls-port
+    ("master-key-file good.key", ""),
+    ("master-key-file gone.key", "gone.key: the master key is not there"),
+    ("master-key-file v.conf", "v.conf: expected a master key of 32 bytes"),
+    ("master-key-command 'touch ran'", ""),  # nobody runs it
 ])  # fmt: skip
 def test_it_refuses_what_a_start_would(capsys, lines, said):
     here = Path.cwd()
@@ -87,6 +93,8 @@ def test_it_refuses_what_a_start_would(capsys, lines, said):
         put(here, name, pair)
     (here / "good.acl").write_text(GOOD + "\n")
     (here / "bad.acl").write_text("user a on\nuser b rubbish\n")
+    (here / "good.key").write_text(bytes(range(32)).hex())
+    (here / "good.key").chmod(0o600)
     (here / "v.conf").write_text(lines + "\n")
     before = sorted(os.listdir())
     code, out, err = run(capsys, "v.conf")

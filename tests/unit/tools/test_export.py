@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,13 @@ def test_where_no_file_is_made(source: Source, tmp_path: Path, capsys: pytest.Ca
     ):
         code, out, err = run(capsys, "--data-dir", source.root, "--rdb", place)
         assert code in (EX_USAGE, EX_CONFIG) and out == "" and told in err
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe")
+    for name in (".", "link", "dangling", "pipe"):
+        for words in ((), ("--force",)):  # nothing of these is replaced, as root would replace a device
+            code, out, err = run(capsys, "--data-dir", source.root, "--rdb", f"{tmp_path}/{name}", *words)
+            assert code == EX_USAGE and out == "" and "no file; to continue: choose" in err
     assert path.read_bytes() == b"somebody's"
     assert export(capsys, source, path, "--force")["keys"] == 7
     assert len(keys(read(path))) == 7

@@ -242,6 +242,9 @@ def test_a_directory_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == EX_DATA and "manifest.json: byte 0: expected a manifest, the file is missing" in err
     code, _, err = run(capsys, "inspect", "--archive-dir", tmp_path)
     assert code == EX_DATA and "a manifest-*.json of an archive" in err
+    for option in ("--data-dir", "--archive-dir"):
+        code, _, err = run(capsys, "inspect", option, tmp_path / "gone")
+        assert code == EX_CONFIG and f"{tmp_path / 'gone'}: no such directory" in err, "nothing is damaged"
 
 
 def archive_of(source: Source, directory: Path, *, snapshots: bool = True) -> Path:

@@ -1,5 +1,8 @@
 """Who `vaylix top` asks, and what it does when somebody does not answer. The screen: test_top_frame.py."""
 
+from concurrent.futures import wait
+from threading import Barrier, Event
+
 import hiredis
 import pytest
 
@@ -23,6 +26,7 @@ class Network:
         self.nodes |= {f"10.0.0.{number[1:]}:6379": found for number, found in nodes.items() if found is not True}
         self.requests = dict.fromkeys(self.nodes, 0)
         self.opened, self.closed = [], []
+        self.hold = {}  # by address: called before a node answers
 
     @staticmethod
     def replies(number):
@@ -30,7 +34,7 @@ class Network:
         return [{b'vaylix_commands_total{command="get"}': 0, b"vaylix_keys": 5}, status, CLIENTS]
 
     def channel(self, address, wait_s):
-        assert (address.user, address.password, wait_s) == ("ops", "secret", 3.0)
+        assert (address.user, address.password) == ("ops", "secret") and wait_s
         return Channel(self, address.target.where)
 
 
@@ -46,6 +50,7 @@ class Channel:
         assert words == (b"HELLO", b"3")
 
     def all(self, questions):
+        self.network.hold.get(self.where, bool)()
         found = self.network.nodes.get(self.where, ConnectionResetError(104, "Connection reset by peer"))
         if isinstance(found, Exception):
             raise found
@@ -61,9 +66,9 @@ class Channel:
 
 @pytest.fixture
 def looking(monkeypatch):
-    def look(network):
+    def look(network, wait_s=10.0):
         monkeypatch.setattr(top, "Channel", network.channel)
-        return Group(Target("10.0.0.1", 6379), "ops", "secret", 3.0)
+        return Group(Target("10.0.0.1", 6379), "ops", "secret", wait_s)
 
     return look
 
@@ -93,6 +98,33 @@ def test_a_node_that_does_not_answer_is_named_and_asked_again(looking):
         assert summary(group.look())[2] == ("node-3", "", True)
 
 
+def test_the_others_are_asked_at_the_same_time(looking):
+    network, together = Network(n1=True, n2=True, n3=True), Barrier(2)
+    network.hold = dict.fromkeys(("10.0.0.2:6379", "10.0.0.3:6379"), lambda: together.wait(10))
+    with looking(network) as group:
+        assert [problem for _, problem, _ in summary(group.look())] == ["", "", ""]
+
+
+def test_a_node_that_is_silent_is_waited_for_once_and_shown_when_it_speaks(looking, monkeypatch):
+    network, silent, speaks, waits = Network(n1=True, n2=True, n3=True), "10.0.0.3:6379", Event(), []
+    network.hold[silent] = lambda: speaks.wait(60)
+
+    def waited(answers, wait_s):
+        """For as long as it takes, but for the silent one."""
+        waits.append((len(answers), wait_s))
+        wait([one for one in answers if one is not group._asking.get(silent) or speaks.is_set()], 10)
+
+    monkeypatch.setattr(top, "wait", waited)
+    with looking(network) as group:
+        for _ in range(3):
+            assert summary(group.look())[2] == ("node-3", "no answer so far", False)
+        first, others = [(1, 10.0), (1, top.GRACE_S)], [(1, 10.0), (2, top.GRACE_S)]
+        assert waits == [*first, (2, 10.0), (2, top.GRACE_S), *first, *others, *first, *others]
+        speaks.set()
+        assert summary(group.look())[2] == ("node-3", "", False)
+        assert summary(group.look())[2] == ("node-3", "", True)
+
+
 def test_when_the_first_is_gone_another_one_is_asked(looking):
     network = Network(n1=True, n2=True, n3=True)
     with looking(network) as group:
@@ -101,7 +133,7 @@ def test_when_the_first_is_gone_another_one_is_asked(looking):
         assert summary(group.look()) == [
             ("node-2", "", True), ("node-1", "Connection refused", False), ("node-3", "", True)]  # fmt: skip
         network.nodes.clear()
-        with pytest.raises(Unanswered, match=r"10\.0\.0\.1:6379: Connection refused"):
+        with pytest.raises(Unanswered, match=r"10\.0\.0\.2:6379: Connection reset by peer"):
             group.look()
 
 

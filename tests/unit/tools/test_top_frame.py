@@ -117,6 +117,11 @@ def test_before_the_first_rates_and_while_it_stands_still():
                                  ".measuring ...", "", ".q quit   space go on   s sort commands (by time)"]  # fmt: skip
 
 
+def test_a_long_name_does_not_hide_that_it_stands_still():
+    long = Node(Sample("n" * 70, "10.0.0.1:6379", 0.0, status=status(1)), None)
+    assert shown([long], paused=True).splitlines()[0] == "#" + "n" * 51 + "  15:04:05  every 2 s  PAUSED"
+
+
 def test_a_server_that_has_gone_is_shown_as_it_was():
     lines = shown([alone()], problem="no answer from 127.0.0.1:6379: Connection refused").splitlines()
     assert lines[1].startswith(" requests  12.3k/s") and lines[8] == "!no answer from 127.0.0.1:6379: Connection refused"
