@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -46,7 +46,10 @@ CLUSTER_BYTES: Final = 16
 NO_CLUSTER: Final = bytes(CLUSTER_BYTES)
 _PROOF_BYTES: Final = 32
 _NO_SECRET: Final = bytes(KEY_BYTES)
-_EXTRA: Final = blob(1024)
+_EXTRA_BYTES_MAX: Final = 1024
+_EXTRA: Final = blob(_EXTRA_BYTES_MAX)
+EARLIER_MAX: Final = 64  # processes of a node that it tells of; who has not seen it for longer has to believe it
+assert 8 * EARLIER_MAX <= _EXTRA_BYTES_MAX - 128, "the rest of what is said in `extra` needs room, too"
 _SECRETS_DIFFER: Final = "the nodes do not have the same cluster-secret, or somebody stands between them"
 _TEXT: Final = text(512)
 _KNOWS_SECRET: Final = 1  # the only flag
@@ -83,7 +86,10 @@ class Code(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a node is. `store` is made with a data directory, `incarnation` counts its starts, `boot` names a process."""
+    """Who a node is. `store` is made with a data directory, `incarnation` counts its starts, `boot` names a process.
+
+    A copy of the directory counts on from where it was made; but of the processes since then it has not had these.
+    """
 
     cluster: bytes  # NO_CLUSTER: none so far
     node: int
@@ -94,6 +100,7 @@ class Identity:
     understands: int = 1  # the highest cluster version that it knows; 1 if it says nothing of it, as the first did
     in_force: int = 1  # the cluster version that it has come to
     databases: int = 0  # how many it has; 0: it does not say
+    earlier: tuple[int, ...] = ()  # its processes before this one, by their `boot`, the last first; as far as it tells
 
     def __post_init__(self) -> None:
         assert len(self.cluster) == CLUSTER_BYTES, len(self.cluster)
@@ -182,18 +189,28 @@ def _write_said(me: Identity, purpose: Purpose, versions: tuple[int, int], secre
     for version in (me.understands, me.in_force):
         SMALL.write(version, extra)
     NUMBER.write(me.databases, extra)
+    SMALL.write(len(me.earlier), extra)
+    for boot in me.earlier:
+        ID.write(boot, extra)
     _EXTRA.write(b"".join(extra), out)
     return b"".join(out)
 
 
-def _read_extra(extra: bytes) -> tuple[int, ...]:
-    """Cluster versions (understood, in force), databases. What a later version of us adds stands behind them."""
-    found, at = [], 0
-    for field in (SMALL, SMALL, NUMBER):
+def _read_extra(extra: bytes) -> dict[str, Any]:
+    """Each as far as it is there. What a later version of us adds stands behind them."""
+    found: dict[str, Any] = {}
+    at = 0
+    for name, field in (("understands", SMALL), ("in_force", SMALL), ("databases", NUMBER)):
         if at < len(extra):
-            number, at = field.read(extra, at)
-            found.append(number)
-    return tuple(found)
+            found[name], at = field.read(extra, at)
+    if at < len(extra):
+        count, at = SMALL.read(extra, at)
+        boots = []
+        for _ in range(count):
+            boot, at = ID.read(extra, at)
+            boots.append(boot)
+        found["earlier"] = tuple(boots)
+    return found
 
 
 def _read_said(data: bytes) -> _Said:
@@ -214,7 +231,7 @@ def _read_said(data: bytes) -> _Said:
     extra, at = _EXTRA.read(data, at)
     if at != len(data) or len(cluster) != CLUSTER_BYTES or len(nonce) != NONCE_BYTES or not low <= high:
         raise WireError("its greeting is in disorder")
-    identity = Identity(cluster, node, name, store, incarnation, boot, *_read_extra(extra))
+    identity = Identity(cluster, node, name, store, incarnation, boot, **_read_extra(extra))
     return _Said(identity, low, high, purpose, bool(flags & _KNOWS_SECRET))
 
 

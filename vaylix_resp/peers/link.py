@@ -8,8 +8,7 @@ Promises: `send` never waits and never raises; False means that the message will
 A message is sent at most once. Queues are bounded; a peer that is slow, silent or gone costs others nothing but its
 dropped messages. `on_unreachable`, `on_gone` and `on_message` come from the loop, never from within `send`.
 Units: bytes, seconds. Not here: what messages mean (`engine`), who is welcome (`roster`).
-Source: Raft (Ongaro, 2014), section 10.2 (separate streams, pipelining); RAFT.md ("entry > 1 MiB goes on the bulk
-connection").
+Source: Raft (Ongaro, 2014), section 10.2 (separate streams, pipelining).
 """
 
 from __future__ import annotations

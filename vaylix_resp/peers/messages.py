@@ -135,7 +135,7 @@ class Info:
     persisted: int
     committed: int
     applied: int
-    fsync_us: int  # p99 of late
+    fsync_us: int  # of the last one
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """Who may talk to this node: the members of its group, what was seen of their lives, and what is said to others. Pure.
 
-A *life* of a node is its data directory (`store`) and how often it was started (`incarnation`). It only goes forward. A
+A *life* of a node is its data directory (`store`), how often it was started (`incarnation`) and the process that runs
+(`boot`). It only goes forward, and whoever comes later has to know the process that was seen before. A
 node whose disk was wiped, restored from a backup or copied has forgotten votes and acknowledgements that others count
 on; it is refused by name instead of being believed, and may come back as a new member.
 Promise: the answer depends on what is known here and on what the other has proven, on nothing else.
 Not here: the proof (`hello`); keeping what was seen across restarts, which is the driver's (`lives`, `on_life`).
-Source: RAFT.md, "Follower with stale disk" and "Wiped disk, same node id"; thesis section 3.8 (persisted state).
+Source: Raft (Ongaro, 2014), section 3.8 (what a server may not forget).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ AGAIN = "remove it from the cluster and let it join as a new node"
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """The latest that was seen of a node. boot 0: not seen since this process began."""
+    """The latest that was seen of a node. boot 0: which process it was has not been kept."""
 
     store: int
     incarnation: int
@@ -102,7 +103,13 @@ class Roster:
                 Code.LIFE, f"{peer} runs from an older copy of its data directory (start {peer.incarnation}, seen "
                 f"{life.incarnation}); {AGAIN}",
             )  # fmt: skip
-        if peer.incarnation == life.incarnation and life.boot not in (0, peer.boot):
+        since = peer.incarnation - life.incarnation
+        if 0 < since <= len(peer.earlier) and life.boot not in (0, peer.earlier[since - 1]):
+            return Refusal(
+                Code.LIFE, f"{peer} runs from a copy of its data directory: what ran at start {life.incarnation} was "
+                f"another process; {AGAIN}",
+            )  # fmt: skip
+        if since == 0 and life.boot not in (0, peer.boot):
             text = f"two processes run as {peer}: one of them from a copy; stop that one"
             return Refusal(Code.LIFE, f"{text}, or, if the other one is gone for good, {AGAIN}")
         return None
@@ -112,9 +119,8 @@ class Roster:
         before = self.lives.get(peer.node)
         life = Life(peer.store, peer.incarnation, peer.boot)
         self.lives[peer.node] = life
-        if before is None or (before.store, before.incarnation) != (life.store, life.incarnation):
-            if self._on_life is not None and peer.node in self.members:
-                self._on_life(peer.node, life)
+        if before != life and self._on_life is not None and peer.node in self.members:
+            self._on_life(peer.node, life)
         return before is None or before.boot != life.boot
 
 

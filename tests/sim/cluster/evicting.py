@@ -1,23 +1,23 @@
-"""A simulated cluster that is short of memory: each life of a node has the server's own `MemoryLimit`, and each node
-writes keys that expire and may be evicted, beside those of the clients, which may not (`volatile-lru`).
+"""A simulated cluster that is short of memory: each life of a node has what clients of a real server share (`Shared`),
+with its `MemoryLimit`, and writes keys that expire and may be evicted, beside those of the simulated clients, which may
+not (`volatile-lru`).
 
 Not here: what goes wrong otherwise (`trouble`); whether equal states come of it (`checks`).
 """
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 from tests.sim.cluster.comparing import Note
 from tests.sim.cluster.node import TICK, SimNode
 from tests.sim.cluster.world import World
+from tests.unit.server.front import AtOnce
 from vaylix_resp.commands.cluster_operations import version
 from vaylix_resp.config import Settings
 from vaylix_resp.engine.node import Run
 from vaylix_resp.errors import CommandError
 from vaylix_resp.limits import KIB
 from vaylix_resp.server.memory import MemoryLimit
+from vaylix_resp.server.shared import Shared
 from vaylix_resp.state.footprint import data_bytes
 from vaylix_resp.state.machine import StateMachine
 from vaylix_resp.state.versions import CURRENT
@@ -60,14 +60,11 @@ class Evicting:
         assert replica is not None
         settings = Settings()
         settings.maxmemory, settings.maxmemory_policy = LIMIT, "volatile-lru"
-        shared: Any = SimpleNamespace(
-            machine=replica.machine, node=replica, clock=node.clock, settings=settings, rng=self.world.random, parked={},
-            clients=SimpleNamespace(pause_kind=lambda now: ""), lateness=SimpleNamespace(event=lambda kind, seconds: None),
-            entrance=SimpleNamespace(changed=lambda: None), observe_changes=lambda writer: None, cluster=None,
-            call_later=node.later,
-        )  # fmt: skip
-        self.of[node.id] = made = MemoryLimit(shared)
-        node.later(TICK, self._look, node, made, set())
+        shared = Shared(settings, node.clock, replica, "0" * 40, AtOnce())
+        shared.call_later = node.later  # type: ignore[method-assign, assignment]
+        shared.rng.seed(self.world.random.getrandbits(64))
+        self.of[node.id] = shared.memory
+        node.later(TICK, self._look, node, shared.memory, set())
 
     def _look(self, node: SimNode, made: MemoryLimit, under_way: set[Fill]) -> None:
         replica = node.replica

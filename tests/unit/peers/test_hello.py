@@ -196,31 +196,33 @@ def test_what_later_versions_add_to_a_greeting_is_passed_over_and_proven(monkeyp
 
 def _with_extra(write):
     def wrapped(*given):
-        return write(*given)[: -len(b"....vviidatabase")] + b"\0\0\0\x0f\0\3\0\2" + b"\0\0\0\0\0\0\0\x10new"
+        return write(*given)[: -len(b"....vviidatabasecc")] + b"\0\0\0\x11\0\3\0\2" + b"\0\0\0\0\0\0\0\x10\0\0new"
 
     return wrapped
 
 
 DATABASES = b"\0\0\0\0\0\1\0\0"
+EARLIER = b"\0\2" + (9).to_bytes(8, "big") + (8).to_bytes(8, "big")
 
 
-@pytest.mark.parametrize(("extra", "versions", "databases"), [
-    (b"", (1, 1), 0), (b"\0\3\0\2", (3, 2), 0), (b"\0\3\0\2" + DATABASES, (3, 2), 65536),
-    (b"\0\3\0\2" + DATABASES + b"and more", (3, 2), 65536),
+@pytest.mark.parametrize(("extra", "versions", "databases", "earlier"), [
+    (b"", (1, 1), 0, ()), (b"\0\3\0\2", (3, 2), 0, ()), (b"\0\3\0\2" + DATABASES, (3, 2), 65536, ()),
+    (b"\0\3\0\2" + DATABASES + EARLIER, (3, 2), 65536, (9, 8)),
+    (b"\0\3\0\2" + DATABASES + EARLIER + b"and more", (3, 2), 65536, (9, 8)),
 ])  # fmt: skip
-def test_cluster_versions_and_databases_stand_in_a_greeting(extra, versions, databases):
-    """Nodes of the first version say nothing of them."""
-    me = Identity(bytes(16), 1, "n1", 2, 3, 4, 3, 2, 65536)
+def test_what_was_added_later_stands_in_a_greeting(extra, versions, databases, earlier):
+    """Nodes of earlier versions say nothing of it."""
+    me = Identity(bytes(16), 1, "n1", 2, 3, 4, 3, 2, 65536, (9, 8))
     said = module._write_said(me, Purpose.TALK, (1, 1), False, bytes(32))
-    assert said.endswith(b"\0\0\0\x0c\0\3\0\2" + DATABASES)
-    found = module._read_said(said[:-16] + len(extra).to_bytes(4, "big") + extra).identity
-    assert (found.understands, found.in_force, found.databases) == (*versions, databases)
+    assert said.endswith(b"\0\0\0\x1e\0\3\0\2" + DATABASES + EARLIER)
+    found = module._read_said(said[:-34] + len(extra).to_bytes(4, "big") + extra).identity
+    assert (found.understands, found.in_force, found.databases, found.earlier) == (*versions, databases, earlier)
     assert found.boot == 4
 
 
 def test_half_a_cluster_version_is_garbage():
     said = module._write_said(Identity(bytes(16), 1, "n1", 2, 3, 4), Purpose.TALK, (1, 1), False, bytes(32))
-    step = listener().step(Frame(HELLO, said[:-8] + b"\0\0\0\3\0\1\0"))
+    step = listener().step(Frame(HELLO, said[:-10] + b"\0\0\0\3\0\1\0"))
     assert step.refusal.code is Code.GARBAGE
 
 

@@ -59,6 +59,27 @@ def test_a_life_only_goes_forward(life, code, word):
     assert word in (refusal.text if refusal else "")
 
 
+@pytest.mark.parametrize(
+    ("incarnation", "earlier", "refused"),
+    [
+        (6, (1002,), False),  # the next one
+        (8, (30, 20, 1002, 9), False),
+        (6, (77,), True),  # a copy, started as often as the node that was seen, and once more
+        (8, (30, 20, 77), True),
+        (8, (30, 20), False),  # it does not tell of so long ago
+        (8, (), False),  # a version that does not tell
+        (5, (9,), False),  # the same process
+    ],
+)
+@pytest.mark.parametrize("kept", [True, False])
+def test_who_comes_later_knows_the_process_that_was_seen(incarnation, earlier, refused, kept):
+    one = roster({2: Life(102, 5, 1002 if kept else 0)})
+    refusal = one.judge(identity(2, incarnation=incarnation, earlier=earlier), Purpose.TALK)
+    assert (refusal is not None) == (refused and kept)
+    if refusal is not None:
+        assert refusal.code is Code.LIFE and "at start 5 was another process" in refusal.text
+
+
 @pytest.mark.parametrize("purpose", list(Purpose))
 @pytest.mark.parametrize(("ours", "theirs", "refused"), [
     (16, 16, False), (16, 32, True), (32, 16, True), (0, 16, False), (16, 0, False), (65536, 65536, False),
@@ -119,6 +140,8 @@ def test_lives_are_noted_and_told_when_they_change():
     assert one.note(identity(2)) is False
     assert one.note(identity(2, incarnation=2, boot=9)) is True
     assert told == [(2, Life(102, 1, 1002)), (2, Life(102, 2, 9))]
+    known = roster({2: Life(102, 1)}, on_life=lambda node, life: told.append((node, life)))
+    assert known.note(identity(2)) is True and told.pop() == (2, Life(102, 1, 1002)), "which process it is counts, too"
     assert one.judge(identity(2), Purpose.TALK).code is Code.LIFE
 
 

@@ -5,7 +5,7 @@ A request that comes to another member is answered with the leader's address. A 
 Promises: an id that was a member once is never let in again; the same request twice changes nothing the second time; a
 node is let in only while its name is free.
 Not here: the new node's side (`joining`), when a learner becomes a voter (`changes`), who may connect (`peers.roster`).
-Source: Raft (Ongaro, 2014), 4.2.1; RAFT.md, "join replies after commit", "ids never reused".
+Source: Raft (Ongaro, 2014), 4.2.1; issues 2 (ids used again) and 265 (an answer before the commit) of RedisRaft.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from ...peers.channel import Channel
 from ...peers.codec import Message
 from ...peers.dialer import Dialer, Target
 from ...peers.hello import Identity, Purpose
-from ...peers.messages import JoinInvite, JoinReply, JoinRequest, Member
+from ...peers.messages import JoinInvite, JoinReply, JoinRequest
 from ...raft.types import Change, ChangeKind
 from ...resp.reply import OK, Reply
 from ...state.nodes import NodeInfo, Nodes
 from .changes import PASSING, Changes
 from .joining import AGAIN, LEADER, NO, TOO_OLD, Visit, address_of
+from .members import places_of
 from .replica import Replica
 
 log = get_log("raft")
@@ -64,7 +65,7 @@ class Admission:
             self._requested(guest, message)
         elif guest.dialed and (dialer := self._dialer_of(guest)) is not None:
             if message is None:
-                guest.send(JoinInvite(self._known()))
+                guest.send(JoinInvite(places_of(self._nodes)))
             elif isinstance(message, JoinReply):
                 self._end(dialer, CommandError(f"ERR {message.text}") if message.code else OK)
 
@@ -72,7 +73,7 @@ class Admission:
         peer, status = guest.peer, self._replica.core.status
         assert peer is not None
         if not self._replica.leads:
-            leader = next((one for one in self._known() if one.node == status.leader), None)
+            leader = next((one for one in places_of(self._nodes) if one.node == status.leader), None)
             where = host_and_port(leader.host, leader.port) if leader is not None and status.quorum_fresh else ""
             self._answer(guest, LEADER if where else AGAIN, where or "no leader is known")
             return
@@ -81,7 +82,7 @@ class Admission:
             self._answer(guest, TOO_OLD, OUTDATED.format(name=peer.name, in_force=in_force, up_to=peer.understands))
         elif refusal:
             self._answer(guest, NO, refusal)
-        elif any(info.id == peer.node for info in self._nodes.members):
+        elif self._nodes.member(peer.node) is not None:
             self._answer(guest, "", "")
         else:
             self._take_in(guest, peer, request)
@@ -121,14 +122,11 @@ class Admission:
 
     def _answer(self, guest: Channel, code: str, text: str) -> None:
         if guest.is_open:
-            guest.send(JoinReply(code, text, self._nodes.cluster_id, () if code else self._known()))
+            guest.send(JoinReply(code, text, self._nodes.cluster_id, () if code else places_of(self._nodes)))
 
     @property
     def _nodes(self) -> Nodes:
         return self._replica.machine.world.nodes
-
-    def _known(self) -> tuple[Member, ...]:
-        return tuple(Member(info.id, info.name, info.host, info.port) for info in self._nodes.members)
 
     # Inviting.
 

@@ -114,7 +114,7 @@ class Applier:
 
     def _apply_rows(self, operations: Sequence[Sequence[bytes]]) -> None:
         for _, row in groupby(operations, NAME):
-            self._machine.apply_row([*row])
+            self._machine.apply_unheard([*row])
 
 
 def _markers(operations: Sequence[Sequence[bytes]]) -> list[int]:

@@ -10,18 +10,13 @@ from collections.abc import Callable
 from threading import Lock
 
 from ...raft.types import Entry
-from ...storage.disk import join
-from ...storage.listing import DIRECTORY
-from ...storage.log_reader import LogReader
 from ...storage.store import Store
 from .log_view import entry_of
 
 
 def log_source(store: Store) -> Callable[[int, int], list[Entry] | None]:
     """Batches behind a place, at most so many bytes of them but at least one; None: pruned. For threads."""
-    directory = join(store.root, DIRECTORY)
-    reader = LogReader(store.disk, directory, store.manifest.store_id_bytes, store.keys, store.wal)
-    alone = Lock()
+    reader, alone = store.log_reader(), Lock()
 
     def read(after: int, max_bytes: int) -> list[Entry] | None:
         with alone:

@@ -72,7 +72,7 @@ class Changes:
     def request(self, change: Change, *, force: bool = False) -> Later:
         """By a client of this node, whoever leads."""
         later = Later()
-        if self._named(change.node) is None:
+        if self._replica.machine.world.nodes.member(change.node) is None:
             later.resolve(CommandError(f"ERR no node {change.node:x} in this cluster"))
         else:
             self._begin(_Waiting(change, force, later, 0.0, self._now + ANSWER_S))
@@ -82,7 +82,7 @@ class Changes:
         """Only where the leader is. OK when it is applied here."""
         later, replica = Later(), self._replica
         nodes = replica.machine.world.nodes
-        if change.kind is not ChangeKind.ADD_LEARNER and self._named(change.node) is None:
+        if change.kind is not ChangeKind.ADD_LEARNER and nodes.member(change.node) is None:
             later.resolve(CommandError(f"ERR no node {change.node:x} in this cluster"))
             return later
         if change.kind is ChangeKind.PROMOTE and change.node in nodes.differing:
@@ -160,9 +160,6 @@ class Changes:
     @property
     def _now(self) -> float:
         return self._replica.clock.now()
-
-    def _named(self, node: int) -> NodeInfo | None:
-        return next((info for info in self._replica.machine.world.nodes.members if info.id == node), None)
 
     def _begin(self, waiting: _Waiting) -> None:
         replica, change = self._replica, waiting.change

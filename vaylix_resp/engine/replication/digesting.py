@@ -38,6 +38,7 @@ log = get_log("raft")
 ENTRIES: Final = 10_000  # operations after which the next slice is due, though the time has not come
 INTERVAL_S_MIN: Final = 0.1
 PAUSE_S: Final = 0.25  # between two slices that operations bring about, however fast the log grows
+IDLE_FACTOR: Final = 60  # so much more rarely when all has been compared, nothing written since: a mark wears disks
 STEP_PAUSE_S: Final = 0.002  # between two steps of a digest: a tenth of the loop's time at most
 ASKS_KEPT: Final = 8
 TAKEN_MAX: Final = 4
@@ -67,6 +68,7 @@ class Digesting:
         self._count = 0
         self._open = False  # a mark of ours is on its way into the log
         self._marked_s, self._marked_at = self._now, replica.applied
+        self._idle_round = 2  # of `_walk`, from which on all has been compared since marks are all that is written
         self._leader = 0  # as of the last look
         self._accused: dict[int, Verdict] = {}
         self._again_s: float | None = 0.0  # when to propose that; None: it has been
@@ -123,6 +125,8 @@ class Digesting:
             return False
         passed = self._now - self._marked_s
         many = replica.applied - self._marked_at >= ENTRIES
+        if replica.applied == self._marked_at and self._walk.rounds >= self._idle_round:
+            interval_s *= IDLE_FACTOR
         return passed >= max(min(interval_s, PAUSE_S) if many else interval_s, INTERVAL_S_MIN)
 
     def _ask(self) -> None:
@@ -154,6 +158,8 @@ class Digesting:
     def _mark(self, number: int) -> None:
         """The entry is being applied: the state is the same on every node now, or should be."""
         world = self._replica.machine.world
+        if world.sequence != self._marked_at + 1:  # this one, which began already, and a whole one
+            self._idle_round = self._walk.rounds + 2
         self._marked_s, self._marked_at = self._now, world.sequence
         question = self._asks.pop(number, None)
         if question is None or len(self._taken) >= TAKEN_MAX:

@@ -4,7 +4,7 @@ Promises: ticks follow the monotonic clock, at most three for one late turn, so 
 take its own pause for everybody's silence; whatever goes wrong inside ends the process (`guard`), never the
 connection alone.
 Units: seconds. Not here: what the replica does with it (`replica`), connections (`peers.link`), snapshots (`catch_up`).
-Source: RAFT.md, "Timers".
+Source: ticks in the place of timers, as in etcd's raft.
 """
 
 from __future__ import annotations

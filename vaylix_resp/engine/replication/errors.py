@@ -27,6 +27,10 @@ DIFFERS: Final = (
 )
 UNREACHABLE: Final = "there is no connection to the leader"
 READ_REFUSED: Final = "CLUSTERDOWN no leader has confirmed in time that this node's data is the newest; try again"
+READ_FULL: Final = (
+    "CLUSTERDOWN the disk of this node is full, so it cannot take in what the others have committed: ask another one; "
+    "reads go on here when space is back"
+)
 
 REFUSALS: Final = {  # of a proposal that this node, which leads, has not taken
     Refusal.NOT_READY: "BUSY this node has just begun to lead; try again",

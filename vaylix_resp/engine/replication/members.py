@@ -1,4 +1,5 @@
-"""The membership as the state holds it (names, addresses) and as the Raft core wants it (ids); changes between both.
+"""The membership as the state holds it (names, addresses), as the Raft core wants it (ids) and as nodes tell it to each
+other; from the one to the others.
 
 Pure. Not here: whether a change may be made now (`raft.leader`), who decides on addresses (the configuration).
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...peers.messages import Member
 from ...raft.types import Change, ChangeKind, Membership
 from ...state.nodes import NodeInfo, Nodes
 
@@ -17,6 +19,10 @@ def membership_of(nodes: Nodes) -> Membership:
         frozenset(member.id for member in nodes.members if not member.voter),
         nodes.retired,
     )
+
+
+def places_of(nodes: Nodes) -> tuple[Member, ...]:
+    return tuple(Member(info.id, info.name, info.host, info.port) for info in nodes.members)
 
 
 def nodes_after(nodes: Nodes, change: Change, joining: NodeInfo | None = None) -> Nodes:

@@ -3,7 +3,7 @@
 Promises: replaced atomically and durable before anybody is told what is in it; refused if a bit of it differs from what
 was written. It belongs to its directory: copies and backups of the data do not have it, so that nothing made from
 them can come back as this node. Without it a member's data is refused: nobody would know what it promised.
-Units: ids are random 64-bit numbers, never 0; `starts` counts processes.
+Units: ids are random 64-bit numbers, never 0, and so are the numbers of processes; `starts` counts these.
 Not here: term and vote (`storage.wal`), the cluster's id (`storage.manifest`), the rules of the founding
 (`peers.founding`).
 """
@@ -18,6 +18,7 @@ from typing import Any, Final
 from xxhash import xxh3_128_hexdigest
 
 from ...peers.founding import Kept
+from ...peers.hello import EARLIER_MAX
 from ...peers.messages import Founder, Stage
 from ...peers.roster import Life
 from ...storage import small_file
@@ -54,13 +55,14 @@ class NodeFile:
     kept: Kept = field(default_factory=Kept)
     lives: tuple[tuple[int, Life], ...] = ()
     joining: Joining | None = None
+    boots: tuple[int, ...] = ()  # the number of this process and of those before it, the last first
 
     @classmethod
     def new(cls, random_bits: Callable[[int], int]) -> NodeFile:
         return cls(random_bits(63) + 1, random_bits(63) + 1)
 
-    def started(self) -> NodeFile:
-        return replace(self, starts=self.starts + 1)
+    def started(self, boot: int) -> NodeFile:
+        return replace(self, starts=self.starts + 1, boots=(boot, *self.boots[:EARLIER_MAX]))
 
     def with_life(self, node: int, life: Life) -> NodeFile:
         others = tuple((other, known) for other, known in self.lives if other != node)
@@ -74,8 +76,10 @@ def encode(file: NodeFile) -> bytes:
     body: dict[str, Any] = {
         "format": FORMAT, "node": f"{file.node:016x}", "store": f"{file.store:016x}", "starts": file.starts,
         "stage": int(file.kept.stage),
+        "boots": [f"{boot:016x}" for boot in file.boots],
         "table": [[one.name, f"{one.node:016x}", f"{one.store:016x}"] for one in file.kept.table],
         "lives": [[f"{node:016x}", f"{life.store:016x}", life.incarnation] for node, life in file.lives],
+        "seen": [[f"{node:016x}", f"{life.boot:016x}"] for node, life in file.lives],
     }  # fmt: skip
     if file.joining is not None:
         one = file.joining
@@ -90,10 +94,15 @@ def decode(raw: bytes, path: str) -> NodeFile:
         assert _render(body) == raw and body.pop("checksum") == _checksum(body), "what was written"
         assert body["format"] == FORMAT, body["format"]
         table = tuple(Founder(name, int(node, 16), int(store, 16)) for name, node, store in body["table"])
-        lives = tuple((int(node, 16), Life(int(store, 16), starts)) for node, store, starts in body["lives"])
+        boots = tuple(int(boot, 16) for boot in body.get("boots", ()))  # earlier versions kept neither
+        seen = {int(node, 16): int(boot, 16) for node, boot in body.get("seen", ())}
+        lives = tuple(
+            (int(node, 16), Life(int(store, 16), starts, seen.get(int(node, 16), 0)))
+            for node, store, starts in body["lives"]
+        )
         return NodeFile(
             int(body["node"], 16), int(body["store"], 16), body["starts"], Kept(Stage(body["stage"]), table), lives,
-            _joining(body["joining"]) if "joining" in body else None,
+            _joining(body["joining"]) if "joining" in body else None, boots,
         )  # fmt: skip
     except (AssertionError, KeyError, TypeError, ValueError, AttributeError) as cause:
         raise Corrupt(path, 0, f"a node file as this version writes it ({cause})", advice=ADVICE) from cause

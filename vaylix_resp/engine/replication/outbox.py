@@ -280,10 +280,6 @@ class Outbox:
             answers.append(self.give_up())
         return answers
 
-    @property
-    def next_deadline(self) -> float | None:
-        return self._queue[0].deadline if self._queue else None
-
     def _pop(self) -> Own:
         own = self._queue.popleft()
         self.bytes -= own.size

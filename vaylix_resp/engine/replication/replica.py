@@ -33,6 +33,7 @@ from ...storage.errors import DiskFull, IoFailed, WalFailed
 from ...storage.wal import Wal
 from .. import entries
 from ..boot import first_entry
+from .errors import READ_FULL
 from .freshness import TOKEN, Freshness
 from .streams import NotHere
 from .submission import Mail, Submission
@@ -57,7 +58,6 @@ class Replica(Submission):
         self.before_install: Callable[[], None] | None = None  # calls `go_on` when nobody else is at the files
         self.on_installed: Callable[[int], None] = _ignored  # the sequence at which the state stands now
         self._next: Persist | None = None  # to be persisted, now or (the disk was full) when there is room
-        self.persisting_since: float | None = None
         self._told = 0  # all the others know what is committed up to here, or `on_commit` sees to it
         # A leader has committed up to here: to be announced before long; at once, if nobody is there to do it later.
         self.on_commit: Callable[[int], None] = self.announce
@@ -139,7 +139,6 @@ class Replica(Submission):
         if self.full:
             return None
         work, self._next = self._next, None
-        self.persisting_since = self.clock.now() if work is not None else None
         return work
 
     def go_on(self) -> None:
@@ -258,7 +257,6 @@ class Replica(Submission):
         self.stages.wrote(self.clock.now() - began)
 
     def persisted(self, work: Persist) -> None:
-        self.persisting_since = None
         if work.snapshot is None:
             self._count(work.entries)
             self.core.persisted(work.number)
@@ -292,7 +290,6 @@ class Replica(Submission):
 
     def rejected(self, work: Persist, cause: DiskFull | WalFailed) -> None:
         """A full disk: the same again when there is room. A failed log: this node is done for (`app` hands over)."""
-        self.persisting_since = None
         if isinstance(cause, DiskFull):
             self._next = work
             self.out_of_space()
@@ -306,18 +303,27 @@ class Replica(Submission):
         while len(self.outbox):
             self._answer([self.outbox.give_up()])
 
+    def out_of_space(self) -> None:
+        super().out_of_space()
+        self._refuse_reads()
+
     def space_is_back(self) -> None:
         super().space_is_back()
+        self._refuse_reads()
         if self.failure is None:
             self.refusal = self._closed
         self.on_work()
+
+    def _refuse_reads(self) -> None:
+        """With what they are refused, if they are."""
+        self.read_refusal = self._closed or (CommandError(READ_FULL) if self.full else Submission.read_refusal)
 
     def close_for(self, refusal: CommandError | None) -> None:
         """Clients are refused from now on: this node belongs to no cluster, or is about to change it. None: no more.
 
         What has been submitted is answered as ever."""
         self._closed = refusal
-        self.read_refusal = refusal or Submission.read_refusal
+        self._refuse_reads()
         if self.failure is None and not self.full:
             self.refusal = refusal
 

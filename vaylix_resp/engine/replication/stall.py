@@ -3,7 +3,7 @@
 Stalled: for ten seconds on end, one in a hundred fsyncs (or the one that is under way) has taken over half a second.
 After a hand-over was asked for, as long a time passes before the next one is: the others' disks may be no better.
 Pure; whoever calls has the clock. Units: seconds. Not here: the hand-over (`app_cluster`).
-Source: RAFT.md, "Slow fsync on the leader (gray)".
+Source: Huang et al., "Gray Failure" (HotOS 2017): a part that is slow, and that no heartbeat shows to be ill.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ PATIENCE_S: Final = 20.0  # without a word from the other side
 LOAD_S: Final = 900.0  # the same, once it has everything and builds the state from it
 LOOK_S: Final = 0.02
 AGAIN_S: Final = 1.0  # after which the same is said again
-REST_S: Final = 3.0  # after a failure (a full disk, say), which the next attempt would meet as well
+REST_S, REST_S_MAX = 3.0, 30.0  # after a failure (a full disk, say), which the next attempt may meet as well; doubled
 
 Hold = Callable[[int], contextlib.AbstractContextManager[None]]  # keep snapshot and log from this sequence on
 
@@ -88,6 +88,7 @@ class Sender:
         self._needed, self._limits = needed, limits
         self._pace = Pace(loop.time, limits.rate)  # of all streams together
         self._sending: dict[int, Sending] = {}
+        self._rest_s: dict[int, float] = {}  # of nodes whose last stream has failed
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, node: int) -> None:
@@ -123,13 +124,15 @@ class Sender:
                 raise Refused("there is none; SAVE makes one")
             with self._hold(info.sequence + 1):
                 meta = await self._stream(node, sending, info)
+            self._rest_s.pop(node, None)
         except Unwanted as why:
             log.notice(f"a snapshot is not sent to its end: {why}", node=f"{node:016x}")
         except TimeoutError:
             log.warning("a snapshot could not be sent: no answer; it is tried again", node=f"{node:016x}")
         except Refused as failure:
             log.warning(f"a snapshot could not be sent: {failure}; it is tried again", node=f"{node:016x}")
-            await asyncio.sleep(REST_S)  # the core asks again at once
+            self._rest_s[node] = min(2 * self._rest_s.get(node, REST_S / 2), REST_S_MAX)
+            await asyncio.sleep(self._rest_s[node])  # the core asks again at once
         finally:
             del self._sending[node]
             self._sent(node, meta)
@@ -180,7 +183,7 @@ class Sender:
 
     async def _pieces(self, node: int, sending: Sending, offer: SnapshotOffer, info: SnapshotInfo, offset: int) -> None:
         """From `offset` to the end, or until the other side wants another place."""
-        pieces = await self._loop.run_in_executor(None, self._open, info, offset)
+        pieces = await self._loop.run_in_executor(None, lambda: _Pieces(self._reader(info), offset))
         try:
             while (piece := await self._loop.run_in_executor(None, next, pieces, None)) is not None:
                 at, data = piece
@@ -199,9 +202,6 @@ class Sender:
             sending.whole = True
         finally:
             pieces.close()
-
-    def _open(self, info: SnapshotInfo, offset: int) -> _Pieces:
-        return _Pieces(self._reader(info), offset)
 
     def _reader(self, info: SnapshotInfo) -> SnapshotReader:
         store = self._store
@@ -304,11 +304,11 @@ class Receiver:
             await self._drop()
             await self._loop.run_in_executor(None, self._forget)
             store = self._store
-            made = Offer(offer.last.index, offer.last.term, offer.timestamp_ms, offer.digest)
-            log.notice("a snapshot is coming", node=f"{node:016x}", sequence=offer.last.index, bytes=offer.size)
+            made = Offer(offer.last.index, offer.last.term, offer.timestamp_ms, offer.digest, offer.size)
             self._receiver = await self._loop.run_in_executor(
                 None, lambda: SnapshotReceiver(store.disk, store.root, store.manifest.store_id_bytes, store.keys, made)
             )
+            log.notice("a snapshot is coming", node=f"{node:016x}", sequence=offer.last.index, bytes=offer.size)
         self._want()
 
     def _want(self) -> None:

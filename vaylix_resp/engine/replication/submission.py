@@ -78,7 +78,7 @@ class Submission(Engine[Persist]):
         self._awaited = 0  # another node waits to hear that this is committed; 0: none does
         self._stamp_ms = max(wal.timestamp_ms, machine.time_ms)  # of the log's last batch, or later
         self._leaderless_since: float | None = clock.now()
-        self._progress_s = clock.now()  # when a batch of ours was last submitted or seen
+        self._progress_s = clock.now()  # when a batch of ours was last seen, or submitted with nothing to hold it up
         self._resend_s = RESEND_S
         self._seen = 0  # own batches, as `applier` counts them
 
@@ -91,7 +91,15 @@ class Submission(Engine[Persist]):
         return len(self.outbox)
 
     @property
+    def gathered_bytes(self) -> int:
+        return self.open.size + self.outbox.bytes
+
+    @property
     def crowded(self) -> bool:
+        return super().crowded or self._full
+
+    @property
+    def _full(self) -> bool:
         return self.open.size >= OPEN_BYTES_MAX or self.outbox.overfull
 
     @property
@@ -102,7 +110,7 @@ class Submission(Engine[Persist]):
 
     def receive_forward(self, forward: Forward) -> None:
         """A batch of another node, if we lead in the term that it is meant for."""
-        if self.refusal is not None or self.crowded:
+        if self.refusal is not None or self._full:  # where memory is short, the other node has seen to it
             return  # it comes again
         if self.inbox.take(forward.term, forward.origin, forward.boot, forward.number) is not Take.TAKE:
             return
@@ -125,8 +133,13 @@ class Submission(Engine[Persist]):
 
     # From our owners.
 
+    @property
+    def _in_order(self) -> bool:
+        """While writes are refused, the open batch is answered as it is closed: not before what was asked earlier."""
+        return self.refusal is None or not len(self.outbox)
+
     def _may_close(self) -> bool:
-        if not self.open.runs:
+        if not self.open.runs or not self._in_order:
             return False
         if self.open.since + self.commit_timeout_s <= self.clock.now():
             return True
@@ -152,7 +165,8 @@ class Submission(Engine[Persist]):
                 own.batch.submitted = self.clock.now()
                 if not (self._propose(own) if self.leads else self._forward(own)):
                     break
-                self._went_on()
+                if len(outbox.unanswered(status.term)) <= 1:  # else something before it may be lost, and holds it up
+                    self._went_on()
         for own in outbox.unasked():
             own.batch.submitted = self.clock.now()
             if isinstance(self.core.read_index(own.token), Refused):
@@ -239,12 +253,12 @@ class Submission(Engine[Persist]):
         self._answer(outbox.expired(now))
         leaderless = self._leaderless_since
         if leaderless is not None and now - leaderless >= self.no_leader_timeout_s:
-            if self.open.runs:
+            if self.open.runs and self._in_order:
                 self._enclose()
             self._answer(outbox.hopeless())
-        if self._seen != self.applier.seen or not len(outbox):
+        if self._seen != self.applier.seen or not (len(outbox) or outbox.unanswered(self.status.term)):
             self._went_on()
-        elif now - self._progress_s >= self._resend_s:
+        elif len(outbox) and now - self._progress_s >= self._resend_s:
             self._progress_s, self._resend_s = now, min(2 * self._resend_s, RESEND_S_MAX)
             outbox.unconfirmed()
             self._resend()

@@ -46,7 +46,7 @@ class View:
     """Of one node. Later's resolve on the loop."""
 
     def __init__(self, replica: Replica, driver: Driver, loop: asyncio.AbstractEventLoop, client: Address) -> None:
-        self.replica = self._replica = replica
+        self.replica = replica
         self._driver, self._loop, self._client = driver, loop, client
         self.on_leader: list[Callable[[Member | None, Member | None], None]] = []
         self._known_leader: Member | None = None
@@ -64,7 +64,7 @@ class View:
 
     @property
     def id(self) -> int:
-        return self._replica.id
+        return self.replica.id
 
     @property
     def name(self) -> str:
@@ -73,11 +73,11 @@ class View:
 
     @property
     def cluster_id(self) -> str:
-        return self._replica.machine.world.nodes.cluster_id.hex()
+        return self.replica.machine.world.nodes.cluster_id.hex()
 
     @property
     def role(self) -> Role:
-        replica = self._replica
+        replica = self.replica
         if replica.id in replica.core.membership.learners:
             return "learner"
         name = role_name(replica.status.role)
@@ -85,20 +85,20 @@ class View:
 
     @property
     def term(self) -> int:
-        return self._replica.term
+        return self.replica.term
 
     @property
     def voted_for(self) -> int | None:
-        hard_state = self._replica.wal.hard_state
+        hard_state = self.replica.wal.hard_state
         return hard_state.vote if hard_state is not None and hard_state.vote and hard_state.term == self.term else None
 
     @property
     def quorum_fresh(self) -> bool:
-        return self._replica.core.status.quorum_fresh
+        return self.replica.core.status.quorum_fresh
 
     @property
     def leader(self) -> Member | None:
-        status = self._replica.core.status
+        status = self.replica.core.status
         if not status.quorum_fresh or not status.leader:
             return None
         info = self._info(status.leader)
@@ -106,18 +106,22 @@ class View:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        infos = sorted(self._replica.machine.world.nodes.members, key=lambda info: info.name)
+        infos = sorted(self.replica.machine.world.nodes.members, key=lambda info: info.name)
         return tuple(self._judged(self._member(info)) for info in infos)
 
+    @property
+    def removed(self) -> bool:
+        return self.id in self.replica.machine.world.nodes.retired
+
     def _judged(self, member: Member) -> Member:
-        differs = member.id in self._replica.machine.world.nodes.differing
+        differs = member.id in self.replica.machine.world.nodes.differing
         return replace(member, state="differs") if differs and not member.down else member
 
     def _info(self, node: int) -> NodeInfo | None:
-        return next((info for info in self._replica.machine.world.nodes.members if info.id == node), None)
+        return self.replica.machine.world.nodes.member(node)
 
     def _member(self, info: NodeInfo) -> Member:
-        replica, leading = self._replica, self._leading
+        replica, leading = self.replica, self._leading
         raft = Address(info.host, info.port)
         last = replica.last_sequence
         if info.id == replica.id:
@@ -144,33 +148,33 @@ class View:
         )  # fmt: skip
 
     def _own_lag(self) -> int | None:
-        told = self._driver.infos.get(self._replica.status.leader)
-        return max(0, told.committed - self._replica.applied) if told is not None else None
+        told = self._driver.infos.get(self.replica.status.leader)
+        return max(0, told.committed - self.replica.applied) if told is not None else None
 
     @property
     def _leading(self) -> Leader | None:
-        return self._replica.core.leading
+        return self.replica.core.leading
 
     @property
     def last(self) -> int:
-        return self._replica.last_sequence
+        return self.replica.last_sequence
 
     @property
     def committed(self) -> int:
-        return self._replica.committed
+        return self.replica.committed
 
     @property
     def applied(self) -> int:
-        return self._replica.applied
+        return self.replica.applied
 
     @property
     def snapshot_sequence(self) -> int:
-        return self._replica.wal.start[0]
+        return self.replica.wal.start[0]
 
     @property
     def staleness_s(self) -> float | None:
-        since = self._replica.freshness.since if self.digesting.stopped is None else None
-        return self._replica.clock.now() - since if since is not None else None
+        since = self.replica.freshness.since if self.digesting.stopped is None else None
+        return self.replica.clock.now() - since if since is not None else None
 
     @property
     def stopped(self) -> CommandError | None:
@@ -178,7 +182,7 @@ class View:
 
     @property
     def comparison(self) -> Comparison | None:
-        return self.digesting.comparison if self._replica.leads else None
+        return self.digesting.comparison if self.replica.leads else None
 
     @property
     def transferring(self) -> bool:
@@ -190,7 +194,7 @@ class View:
 
     def look(self) -> None:
         """With each tick: who waits for followers, and how old the state is."""
-        replica = self._replica
+        replica = self.replica
         if replica.freshness.look(replica.clock.now(), replica.applied):
             replica.on_work()
         self._counting.look()
@@ -211,26 +215,26 @@ class View:
 
     def transfer(self, to: int | None, timeout_s: float = 0.0) -> Later:
         later = Later()
-        refused = self._replica.core.transfer(to or 0)
+        refused = self.replica.core.transfer(to or 0)
         if refused is not None:
             later.resolve(self._refused(refused))
             return later
         self._transfers.append(later)
         self._loop.call_later(timeout_s or TRANSFER_S, self._give_up_transfer, later)
-        self._replica.on_work()
+        self.replica.on_work()
         return later
 
     def abort_transfer(self) -> bool:
         if not self.transferring:
             return False
-        self._replica.core.cancel_transfer()
+        self.replica.core.cancel_transfer()
         self._end_transfers(CommandError("ERR the hand-over was aborted"))
         return True
 
     def _give_up_transfer(self, later: Later) -> None:
         if later in self._transfers:
-            self._replica.core.cancel_transfer()
-            self._end_transfers(CommandError(NOBODY_YET if self._replica.leads else NOBODY_KNOWN))
+            self.replica.core.cancel_transfer()
+            self._end_transfers(CommandError(NOBODY_YET if self.replica.leads else NOBODY_KNOWN))
 
     def _transfer_failed(self, node: int) -> None:
         self._end_transfers(CommandError("ERR the other node has not taken over; this node goes on leading"))

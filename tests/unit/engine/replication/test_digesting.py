@@ -233,6 +233,23 @@ def test_many_operations_bring_a_slice_about_before_its_time(make: Make) -> None
     assert stage.world.now < 30.0
 
 
+def test_a_group_in_which_nothing_happens_hardly_writes(make: Make) -> None:
+    """Each comparison is an entry on each disk: when all has been compared, and nothing written since, they are rare."""
+    stage = make()
+    stage.write(*(b"SET key:%d v" % n for n in range(3000)))
+    for said in ("", "after a write"):
+        before, rounds = stage.leader.replica.applied, stage.rounds
+        stage.until(lambda low=rounds + 2: stage.rounds >= low)
+        assert stage.leader.replica.applied >= before + 8, f"everything is compared {said}"
+        stage.go_on(3 * INTERVAL_S)
+        idle = stage.leader.replica.applied
+        stage.go_on(digesting.IDLE_FACTOR * INTERVAL_S / 2)
+        assert stage.leader.replica.applied <= idle + 1, said
+        stage.go_on(2 * digesting.IDLE_FACTOR * INTERVAL_S)
+        assert idle + 2 <= stage.leader.replica.applied <= idle + 3, "but not never: memory goes bad in peace, too"
+        stage.write(b"SET k v")
+
+
 def test_a_node_that_lacks_the_question_is_not_judged(make: Make) -> None:
     """It differs, but did not hear what to look at; later it does."""
     stage = make()

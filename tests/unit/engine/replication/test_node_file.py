@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from tests.sim.disk.simdisk import Fault, SimDisk
@@ -15,9 +18,9 @@ from vaylix_resp.storage.errors import Corrupt, IoFailed, Unreadable
 TABLE = (Founder("node-1", 5, 6), Founder("node-2", 2**63, 9))
 FILES = {
     "new": NodeFile(5, 6),
-    "started": NodeFile(5, 6).started().started(),
+    "started": NodeFile(5, 6).started(2**63).started(8),
     "promised": NodeFile(5, 6, 1, Kept(Stage.PROMISED, TABLE)),
-    "founded": NodeFile(5, 6, 7, Kept(Stage.FOUNDED, TABLE), ((2**63, Life(9, 4)),)),
+    "founded": NodeFile(5, 6, 7, Kept(Stage.FOUNDED, TABLE), ((2**63, Life(9, 4, 77)),)),
     "joining": NodeFile(5, 6, 1, joining=Joining(b"c" * 16, replaces=("ab" * 16, "cd" * 16))),
     "joined": NodeFile(5, 6, 2, lives=((7, Life(9, 4)),)).joins(Joining(b"c" * 16, asks=False)),
 }
@@ -48,7 +51,22 @@ def test_no_byte_may_be_another(name: str) -> None:
 def test_the_latest_life_of_a_node_counts() -> None:
     file = NodeFile(5, 6).with_life(7, Life(1, 1)).with_life(8, Life(2, 2)).with_life(7, Life(1, 2, boot=99))
     assert dict(file.lives) == {8: Life(2, 2), 7: Life(1, 2, boot=99)}
-    assert dict(decode(encode(file), "").lives)[7] == Life(1, 2), "which process it was means nothing after a restart"
+    assert dict(decode(encode(file), "").lives)[7] == Life(1, 2, boot=99)
+
+
+def test_a_node_remembers_its_last_processes() -> None:
+    file = NodeFile(5, 6)
+    for boot in range(1, 101):
+        file = file.started(boot)
+    assert file.starts == 100 and file.boots == tuple(range(100, 35, -1)), "this one and 64 before it"
+
+
+def test_a_file_of_an_earlier_version() -> None:
+    """It did not keep which processes there were."""
+    body = json.loads(encode(FILES["founded"]))
+    del body["checksum"], body["boots"], body["seen"]
+    found = decode(node_file._render({"checksum": node_file._checksum(body), **body}), "node.json")
+    assert found == replace(FILES["founded"], lives=((2**63, Life(9, 4, 0)),))
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,10 @@ def test_the_end_of_patience(state: State, verdict: Verdict) -> None:
         outbox.unasked()
         if state is State.CONFIRMED:
             outbox.confirmed(own.token, 8)
-    assert own.state is state and outbox.next_deadline == 5.0
+    assert own.state is state and own.deadline == 5.0
     assert outbox.expired(4.9) == []
     assert outbox.expired(5.0) == [(own, verdict)]
-    assert len(outbox) == outbox.bytes == 0 and not outbox.crowded and outbox.next_deadline is None
+    assert len(outbox) == outbox.bytes == 0 and not outbox.crowded
 
 
 def test_what_was_given_up_leaves_its_number() -> None:

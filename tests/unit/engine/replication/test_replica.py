@@ -8,6 +8,7 @@ from tests.sim.cluster.world import SimNode, World
 from tests.sim.disk.simdisk import Fault
 from vaylix_resp.engine.node import Run
 from vaylix_resp.errors import CommandError
+from vaylix_resp.peers.messages import Forward
 
 
 class Owner:
@@ -110,6 +111,24 @@ def test_a_follower_that_is_cut_off(writes: bool) -> None:
     assert stage.until(3)[2][1] == "CLUSTERDOWN"
 
 
+def test_where_memory_is_short_a_batch_is_full_sooner_but_not_for_other_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they forward has been bounded by them, and would only come again."""
+    stage = Stage()
+    leader, follower = stage.leader, stage.followers[0]
+    replica = leader.replica
+    assert replica is not None
+    stage.write(leader, "w", "SET k 1")
+    assert not replica.crowded and replica.gathered_bytes == replica.open.size
+    replica.batch_bytes = replica.open.size
+    assert replica.crowded
+    with monkeypatch.context() as held:
+        held.setattr(type(replica), "_may_close", lambda self: self is not replica)
+        stage.write(follower, "f", "SET k 2")
+        assert stage.world.run_until(stage.world.now + 1.0, lambda: len(replica.open.runs) == 2)
+    replica.on_work()
+    assert sorted(name for name, _ in stage.until(2)) == ["f", "w"] and replica.gathered_bytes == 0
+
+
 def test_what_goes_to_the_others_leaves_before_our_own_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     leader, did = stage.leader, []
@@ -153,6 +172,33 @@ def test_what_did_not_leave_a_follower_is_not_in_doubt(monkeypatch: pytest.Monke
     stage.world.run_until(stage.world.now + 5.0)
     stage.write(other, "later", "INCR n")
     assert stage.until(3)[2] == ("later", [2])
+
+
+def test_what_was_lost_on_the_way_is_sent_again_however_many_come_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leader takes forwarded batches in their order. What has been given up counts, and so does the traffic."""
+    stage = Stage()
+    follower = stage.followers[0]
+    replica = follower.replica
+    assert replica is not None
+    replica.commit_timeout_s = 0.15  # less than RESEND_S: each is given up before it would be sent again
+    lost: list[Forward] = []
+    plain = follower.send
+
+    def send(to: int, message: object) -> bool:
+        if not isinstance(message, Forward):
+            return plain(to, message)
+        if lost:
+            stage.leader.later(2e-4, stage.leader.receive, follower.id, message)  # in order, as on a connection
+        else:
+            lost.append(message)
+        return True
+
+    monkeypatch.setattr(follower, "send", send)
+    for number in range(100):
+        stage.write(follower, f"w{number}", "INCR n")
+        stage.world.run_until(stage.world.now + 0.02)
+    done = [name for name, reply in stage.told if reply != "INDETERMINATE"]
+    assert stage.told[0] == ("w0", "INDETERMINATE") and len(done) > 70, stage.told
 
 
 def test_nothing_is_forwarded_to_a_leader_that_is_not_heard() -> None:
@@ -232,6 +278,45 @@ def test_a_full_disk_of_a_leader_costs_nobody_anything() -> None:
     assert [name for name, _ in stage.until(1)] == ["w"] and leader.replica.refusal is None
     stage.read(stage.followers[0], "r")
     assert stage.until(2)[1] == ("r", b"1")
+
+
+def test_reads_of_a_node_without_room_are_refused_for_what_it_is() -> None:
+    """It may lack what the others have committed, and cannot take it in."""
+    stage = Stage()
+    replica = stage.followers[0].replica
+    assert replica is not None and replica.read_refusal is not None
+    plain = replica.read_refusal.text
+    replica.out_of_space()
+    stage.read(stage.followers[0], "r")
+    assert stage.until(1) == [("r", "CLUSTERDOWN")] and "disk of this node is full" in replica.read_refusal.text
+    replica.close_for(CommandError("CLUSTERDOWN removed"))
+    assert replica.read_refusal.text == "CLUSTERDOWN removed", "which will not pass"
+    replica.close_for(None)
+    assert "disk of this node is full" in replica.read_refusal.text
+    replica.space_is_back()
+    stage.read(stage.followers[0], "r")
+    assert stage.until(2)[1] == ("r", None) and replica.read_refusal.text == plain
+
+
+@pytest.mark.parametrize("refuses", ["out_of_space", "close_for", "part"])
+@pytest.mark.parametrize("patience_s", [0.5, 60.0], ids=["no leader for too long", "the end of all patience"])
+def test_what_is_refused_at_once_is_not_answered_before_what_was_asked_earlier(refuses: str, patience_s: float) -> None:
+    """A session is answered in its order: so the refusal of a write has to wait for a read that was there before it."""
+    stage = Stage()
+    asked = stage.followers[0]
+    replica = asked.replica
+    assert replica is not None
+    replica.no_leader_timeout_s = patience_s
+    stage.cut_off(asked)
+    stage.read(asked, "first")
+    stage.world.run_until(stage.world.now + 1e-3)
+    assert len(replica.outbox) == 1 and not replica.open.runs
+    stage.write(asked, "second", "SET k 1")
+    getattr(replica, refuses)(*(() if refuses == "out_of_space" else (CommandError("MISCONF it is over"),)))
+    for _ in range(10_000):
+        replica.on_work()  # a turn between the ticks, as any message brings one
+        stage.world.run_until(stage.world.now + 1e-3)
+    assert [name for name, _ in stage.told] == ["first", "second"] and stage.told[1][1] == "MISCONF"
 
 
 def test_a_failed_log_answers_everybody_at_once() -> None:

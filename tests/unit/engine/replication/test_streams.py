@@ -174,7 +174,7 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
-        await usual(0.0 if seconds == module.REST_S else seconds)
+        await usual(0.0 if seconds >= module.REST_S else seconds)
 
     monkeypatch.setattr(module.asyncio, "sleep", sleep)
     return slept
@@ -189,14 +189,27 @@ def test_a_node_without_a_snapshot_says_so_and_rests(rests: list[float]) -> None
 
 
 def test_a_node_that_cannot_take_it_is_not_sent_it_again_and_again(rests: list[float]) -> None:
-    """Its disk is full: each attempt would fill it anew, and the network as well."""
+    """Its disk has no room: each attempt would fill it anew, and the network as well."""
 
     async def run() -> None:
         old, new = member(SENDER, 4000), member(RECEIVER, 0)
         snapshot(old)
-        new.sim.full = "all"
-        wire = Wire(old.store, new.store)
-        assert await streamed(wire) is None and rests == [module.REST_S]
+        size = old.store.manifest.newest.bytes
+        new.sim.budget = sum(len(new.sim.read_file(name)) for name in new.sim.names) + size - 1
+        files, wire = set(new.sim.names), Wire(old.store, new.store)
+        for _ in range(5):
+            assert await streamed(wire) is None
+            wire.outcome = asyncio.get_running_loop().create_future()
+        assert rests == [3.0, 6.0, 12.0, 24.0, 30.0]
+        assert not any(isinstance(message, SnapshotChunk) for message in wire.sent) and set(new.sim.names) == files
+        told = next(message for message in wire.sent if isinstance(message, SnapshotDone))
+        assert f"it takes {size} bytes, and {size - 1} are free" in told.text and not told.ok
+        new.sim.budget = None
+        assert await streamed(wire) is not None, "there is room now"
+        wire.outcome = asyncio.get_running_loop().create_future()
+        new.sim.full, wire.receiver.ready = "all", {}
+        wire.receiver._offer = None
+        assert await streamed(wire) is None and rests[5:] == [3.0], "and it begins anew"
 
     asyncio.run(run())
 
