@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -187,6 +188,23 @@ def test_replace_private_file(place) -> None:
         disk.replace_private_file(f"{root}/key", content)
         assert disk.read_file(f"{root}/key") == content and disk.mode(f"{root}/key") == 0o600
     assert disk.listdir(root) == ["key"]
+
+
+@pytest.mark.parametrize("step", ["_unlink", "_rename"])
+def test_a_file_that_cannot_be_replaced_leaves_nothing_beside_it(place, monkeypatch, step) -> None:
+    disk, root = place
+    disk.mkdir(root)
+    disk.replace_private_file(f"{root}/key", b"old")
+
+    def fails(*names: str) -> None:
+        raise OSError(errno.ENOSPC, f"no space for {len(names)}")
+
+    monkeypatch.setattr(type(disk), "_rename", fails)
+    monkeypatch.setattr(type(disk), step, fails)  # a name that cannot be removed is left, and the first error counts
+    with pytest.raises(OSError, match="no space for 3"):
+        disk.replace_private_file(f"{root}/key", b"new")
+    assert disk.read_file(f"{root}/key") == b"old"
+    assert disk.listdir(root) == (["key"] if step == "_rename" else ["key", "key.tmp"])
 
 
 def test_create_private(place) -> None:

@@ -99,7 +99,7 @@ def replay(machine: StateMachine, batch: Batch, databases: int) -> None:
         begin_term(machine, batch.body, databases)
     machine.begin_batch(batch.timestamp_ms, batch.seed)
     for _, row in groupby(entries.decode(batch.body), NAME):
-        machine.apply_row([*row])
+        machine.apply_unheard([*row])
     machine.world.trash.clear()  # nobody waits for an answer here, so what was flushed is freed at once
     if machine.world.unsettled:
         machine.world.settle(SETTLE_KEYS)

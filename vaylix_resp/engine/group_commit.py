@@ -62,10 +62,6 @@ class GroupCommit:
         """The node has something to do, whatever is being synced."""
         self._schedule()
 
-    def guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
-        """Call from outside of the turns; whatever goes wrong ends the server, as it does in them."""
-        return self._guarded(step, *arguments)
-
     def _joined(self) -> None:
         if not self._in_flight or self.node.clustered:
             self._schedule()
@@ -79,9 +75,9 @@ class GroupCommit:
     def _turn(self) -> None:
         self._scheduled = False
         if self._in_flight:
-            self._guarded(self.node.beside)
+            self.guarded(self.node.beside)
             return
-        work = self._guarded(self._seal)
+        work = self.guarded(self._seal)
         if work is None:
             self._go_on()
             return
@@ -107,8 +103,8 @@ class GroupCommit:
             self.node.persist(work)
         except (DiskFull, WalFailed) as failure:
             return failure
-        except Exception as broken:
-            return _broken(broken)
+        except (Halt, Exception) as unforeseen:
+            return _halt(unforeseen)
         self._average_us += (self.node.fsync.last_us - self._average_us) / SMOOTHING
         return None
 
@@ -119,7 +115,7 @@ class GroupCommit:
 
     def _finish(self, work: Any, failure: Failure | None) -> None:
         self._in_flight = False
-        self._guarded(self._answer, work, failure)
+        self.guarded(self._answer, work, failure)
         self._go_on()
 
     def _answer(self, work: Any, failure: Failure | None) -> None:
@@ -134,20 +130,21 @@ class GroupCommit:
         if self.node.pending or self._between:
             self._schedule()
 
-    def _guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
+    def guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
         """What is not foreseen ends the server: the state may be behind the log now, and only a new start is sure."""
         try:
             return step(*arguments)
-        except Halt as halt:
-            reason = halt
-        except Refused as refused:  # such as an entry of a newer version
-            reason = Halt(refused.exit_code, str(refused))
-        except Exception as broken:
-            reason = _broken(broken)
+        except (Halt, Exception) as unforeseen:
+            reason = _halt(unforeseen)
         self._scheduled = True  # for ever: no further turn
         self._on_halt(reason)
         return None
 
 
-def _broken(cause: Exception) -> Halt:
+def _halt(cause: Halt | Exception) -> Halt:
+    """Why the server ends, in words for whoever has to start it again."""
+    if isinstance(cause, Halt):
+        return cause
+    if isinstance(cause, Refused):  # an entry of a newer version; a segment that is damaged where the log is to be cut
+        return Halt(cause.exit_code, str(cause))
     return Halt(EX_BROKEN, f"an invariant of the engine does not hold: {cause!r}")

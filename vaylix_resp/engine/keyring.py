@@ -4,7 +4,7 @@ Rotation: the new key is durable, then the log goes on in a new segment sealed w
 that old files go as retention allows. A retired key is destroyed when no header names it.
 Promises: what cannot be read or found counts as needing every key; nothing is destroyed while a child reads or writes
 files, or an online backup is being made, because they may hold what was sealed with a key that was active a moment ago.
-Not here: the keyring's file (`security.keyring`), headers (`storage.rewrap`).
+Not here: the keyring's file (`security.keyring`), headers (`storage.upkeep.rewrap`).
 """
 
 from __future__ import annotations
@@ -38,15 +38,12 @@ BUSY: Final = "BUSY a rotation is going on already"
 
 
 class KeyringKeeper:
-    """One per server. `in_use` tells of anything else that may still need retired keys."""
+    """One per server."""
 
-    def __init__(
-        self, keys: Keys, source: Source, store: Store, checkpoint: Checkpoint, clock: Clock,
-        in_use: Callable[[], bool] = lambda: False,
-    ) -> None:  # fmt: skip
+    def __init__(self, keys: Keys, source: Source, store: Store, checkpoint: Checkpoint, clock: Clock) -> None:
         self.keyring: Keyring | None = keys.keyring if isinstance(keys, SealedKeys) else None
         self.on = isinstance(keys, SealedKeys) and keys.seals
-        self.in_use = in_use
+        self.in_use: Callable[[], bool] = _unused  # whether anything else may still need retired keys
         self.last_error = ""
         self.put_off = False  # somebody was at the files when retired keys were to be looked at
         self._source, self._store, self._checkpoint, self._clock = source, store, checkpoint, clock
@@ -201,3 +198,8 @@ class KeyringKeeper:
 
     def _scan(self) -> dict[str, int]:
         return key_ids(self._store.disk, self._store.root)
+
+
+def _unused() -> bool:
+    """Until `app` tells of the online backup."""
+    return False

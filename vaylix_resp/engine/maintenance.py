@@ -12,12 +12,19 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from ..observability.logs import get_log
 from ..storage.errors import DiskFull, WalFailed
 from .node import Engine
+
+log = get_log("server")
 
 SYNC_PERIOD_S: Final = 1.0  # appendfsync everysec; also how often a full disk is asked whether it is still full
 SPARE_PERIOD_S: Final = 0.1
 SPARE_PAUSE_S: Final = 0.002  # between pieces of a spare segment: its writes must not queue before a batch's
+FULL: Final = (
+    "THE DISK IS FULL: this node writes nothing down, neither for clients nor for other nodes, until there is room on "
+    "the file system of its data directory; nothing is lost, and a server that stands alone goes on with reads"
+)
 
 
 class LogKeeper:
@@ -27,6 +34,7 @@ class LogKeeper:
         self._node = node
         self._loop = loop
         self._hurry = threading.Event()
+        self._known_full = False  # as the log of messages has it
 
     def hurry(self) -> None:
         """The server is stopping: a spare that is being made is finished without pauses."""
@@ -69,9 +77,18 @@ class LogKeeper:
                 node.out_of_space()
 
     async def probe(self) -> None:
-        """While the disk is full: is there room again?"""
-        if self._node.full and await self._loop.run_in_executor(None, self._node.wal.probe_space):
-            self._node.space_is_back()
+        """While the disk is full: is there room again?
+
+        It is not said before writes have been taken for a while: there may be room for a probe, and none for them."""
+        node = self._node
+        if node.full != self._known_full:
+            self._known_full = node.full
+            if node.full:
+                log.warning(FULL)
+            else:
+                log.notice("the disk has room again: writes are taken")
+        if node.full and await self._loop.run_in_executor(None, node.wal.probe_space):
+            node.space_is_back()
 
     def _pause(self) -> None:
         self._hurry.wait(SPARE_PAUSE_S)

@@ -110,7 +110,7 @@ class Engine(ABC, Generic[W]):
         self.on_complete: Callable[[], None] = _nobody  # told when a batch of our own has been applied
         self.on_failure: Callable[[str], None] = _unheard
         self.batch_bytes = BATCH_BYTES_MAX  # that make an open batch full; fewer where memory is short
-        self.closed_bytes = 0  # of the batch that was closed last
+        self._closed_bytes = 0  # of the batch that was closed last
         self.syncing_since: float | None = None  # when the fsync under way began, monotonic; set where it runs
         self._rng = rng
 
@@ -140,6 +140,11 @@ class Engine(ABC, Generic[W]):
     @abstractmethod
     def in_flight(self) -> int:
         """Batches that are on their way: sealed, and their owners not answered."""
+
+    @property
+    @abstractmethod
+    def gathered_bytes(self) -> int:
+        """Of the open batch, and of those in flight, give or take one that is just being answered."""
 
     @property
     def crowded(self) -> bool:
@@ -200,8 +205,10 @@ class Engine(ABC, Generic[W]):
     def sync(self) -> None:
         """fdatasync, measured. Raises WalFailed, once and for ever."""
         self.syncing_since = began = self.clock.now()
-        self.wal.sync()
-        self.syncing_since = None
+        try:
+            self.wal.sync()
+        finally:
+            self.syncing_since = None
         took = self.clock.now() - began
         self.fsync.record(int(took * 1e6))
         self.stages.synced(took)
@@ -234,7 +241,7 @@ class Engine(ABC, Generic[W]):
         if not batch.runs:
             return None
         crowded = self.crowded
-        self.open, self.closed_bytes = Batch(), batch.size
+        self.open, self._closed_bytes = Batch(), batch.size
         too_large = self._shrink(batch) if batch.size > BATCH_BODY_BYTES_MAX else None
         if crowded:
             self.on_open()
@@ -318,6 +325,10 @@ class Node(Engine[Batch]):
     @property
     def in_flight(self) -> int:
         return int(self.raft.last > self.raft.applied)
+
+    @property
+    def gathered_bytes(self) -> int:
+        return self.open.size + self.in_flight * self._closed_bytes
 
     def seal(self) -> Batch | None:
         """Close the open batch, give its entries their places and its time; None if there is nothing in it."""

@@ -3,7 +3,7 @@ leads from each of them to the next.
 
 Promise: read-only. A state is called right only after it has been built and its digest compared with the recorded one.
 Units: sequences from 1.
-Not here: bytes, frames and names (`storage.verify`); backups' own format (`backup_state`).
+Not here: bytes, frames and names (`storage.upkeep.verify`); backups' own format (`backup_state`).
 """
 
 from __future__ import annotations

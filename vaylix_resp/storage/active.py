@@ -56,14 +56,14 @@ class Opened:
 
 def create_active(
     disk: Disk, directory: str, store_id: bytes, chain: Chain, size: int, keys: Keys,
-    hard_state: HardState | None = None, name: str = "",
+    hard_state: HardState | None = None,
 ) -> Opened:  # fmt: skip
-    """A new active segment right behind `chain`, durable under its name (of old: `active_name`) when this returns."""
+    """A new active segment right behind `chain`, durable under its name when this returns."""
     temporary = f"{directory}/next.tmp"
     size = max(size, head_bytes(hard_state))
     file = create_zeroed(disk, temporary, size)
     try:
-        return name_active(disk, directory, store_id, chain, file, size, temporary, keys, hard_state, name)
+        return name_active(disk, directory, store_id, chain, file, size, temporary, keys, hard_state)
     except BaseException:
         file.close()
         raise

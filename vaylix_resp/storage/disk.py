@@ -8,6 +8,7 @@ Not here: which files there are and in what order they change.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -169,12 +170,18 @@ class Disk(ABC):
         return self._create(path)
 
     def _replace(self, path: str, data: bytes, file: File) -> None:
+        temporary = path + ".tmp"
         try:
-            file.pwrite(data, 0)
-            file.fsync()
-        finally:
-            file.close()
-        self.rename(path + ".tmp", path)
+            try:
+                file.pwrite(data, 0)
+                file.fsync()
+            finally:
+                file.close()
+            self.rename(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):  # on a full disk it would take room, in a strange place stay for ever
+                self._unlink(temporary)
+            raise
 
 
 def parent(path: str) -> str:

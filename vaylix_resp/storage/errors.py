@@ -6,7 +6,7 @@ Not here: replies to clients (`vaylix_resp.errors`).
 
 from __future__ import annotations
 
-from vaylix_resp.errors import EX_CONFIG, EX_DATA, Refused
+from vaylix_resp.errors import EX_CONFIG, EX_DATA, Refused, not_allowed, remedy
 
 RESTORE = (
     "keep this directory as it is, see with 'vaylix storage verify' up to where its data is whole, and restore from a "
@@ -57,7 +57,8 @@ class Unreadable(StorageError):
 
     def __init__(self, path: str, offset: int, cause: OSError, *, advice: str = RESTORE) -> None:
         self.path, self.offset = path, offset
-        super().__init__(f"{path}: byte {offset}: the disk cannot read it ({cause.strerror}); to continue: {advice}")
+        helps = remedy(cause) if not_allowed(cause) else advice
+        super().__init__(f"{path}: byte {offset}: the disk cannot read it ({cause.strerror}); to continue: {helps}")
 
 
 class DiskFull(StorageError):
@@ -88,4 +89,4 @@ class IoFailed(StorageError):
 
     def __init__(self, path: str, cause: OSError) -> None:
         self.path, self.cause = path, cause
-        super().__init__(f"{path}: the disk refused: {cause.strerror or cause}; to continue: free or replace the disk")
+        super().__init__(f"{path}: the disk refused: {cause.strerror or cause}; to continue: {remedy(cause)}")

@@ -4,8 +4,8 @@ Promises: nothing is ever written, locked or created; what comes out has been ch
 that a rotation renames or a pruning deletes meanwhile is looked for again. The end of the log is its last whole batch:
 the one behind it is still being written, or was when the server stopped.
 Units: sequences from 1; milliseconds since the epoch; sizes in bytes.
-Not here: what a batch does to a state (`engine.restore`), the files of an archive (`archive`), checking every byte of
-every file (`vaylix storage verify`).
+Not here: what a batch does to a state (`engine.history.restore`), the files of an archive (`archive`), checking every
+byte of every file (`vaylix storage verify`).
 """
 
 from __future__ import annotations

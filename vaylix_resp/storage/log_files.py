@@ -19,7 +19,7 @@ from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.segment import FIRST_SEGMENT_BYTES, SEGMENT_BYTES, Chain, create_zeroed
 from vaylix_resp.storage.terms import Terms
 
-# RAFT.md: two segments are kept in reserve, so that a full disk is noticed while there is still room for writes.
+# Segments that are kept in reserve, so that a full disk is noticed while there is still room for writes.
 SPARES = 2
 
 
@@ -91,10 +91,6 @@ class LogFiles:
     def changes(self) -> int:
         """How often batches behind the committed ones have been cut away, or the whole log replaced."""
         return self._changes
-
-    @property
-    def active_bytes(self) -> int:
-        return self._offset
 
     @property
     def total_bytes(self) -> int:

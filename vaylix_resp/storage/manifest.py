@@ -164,7 +164,7 @@ def decode_manifest(raw: bytes, path: str) -> Manifest:
     if version != FORMAT_VERSION:
         older = isinstance(version, int) and version < FORMAT_VERSION
         raise Corrupt(
-            path, 0, f"manifest format version {FORMAT_VERSION}, this one is {version}",
+            path, 0, f"manifest format version {FORMAT_VERSION}, this one is {version!r:.40}",
             advice=version_advice(0 if older else FORMAT_VERSION, FORMAT_VERSION),
         )  # fmt: skip
     manifest = _build(body, path)

@@ -317,7 +317,7 @@ def publish_snapshot(
 ) -> Manifest:
     """Make the finished temporary file current; the manifest as it is then. Nothing may be pruned before this returns.
 
-    RAFT.md, storage rule 6: the file is durable, then its name, then the manifest, and only then old files go.
+    In this order: the file is durable, then its name, then the manifest, and only then old files go.
     """
     temporary = temporary_path(root, info.sequence)
     reader = SnapshotReader(disk, temporary, manifest.store_id_bytes, keys, info)

@@ -22,7 +22,7 @@ import msgpack
 from xxhash import xxh3_128, xxh3_128_digest
 
 from vaylix_resp.storage.disk import Disk
-from vaylix_resp.storage.errors import StorageError
+from vaylix_resp.storage.errors import DiskFull, IoFailed, StorageError
 from vaylix_resp.storage.manifest import SnapshotInfo
 from vaylix_resp.storage.sealing import Keys
 from vaylix_resp.storage.snapshot import CHUNK_BYTES_MAX, END, SnapshotReader, SnapshotWriter, received_path
@@ -38,16 +38,17 @@ class Garbled(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a sender says first. `digest` is that of its own file: a name for this one snapshot."""
+    """What a sender says first. `digest` is that of its own file, a name for this one snapshot; `size` that file's."""
 
     sequence: int
     term: int
     timestamp_ms: int
     digest: bytes
+    size: int
 
     @classmethod
     def of(cls, info: SnapshotInfo) -> Offer:
-        return cls(info.sequence, info.term, info.timestamp_ms, bytes.fromhex(info.digest))
+        return cls(info.sequence, info.term, info.timestamp_ms, bytes.fromhex(info.digest), info.bytes)
 
     def tag(self) -> bytes:
         """What the receiver's log will name as the predecessor of its first batch: no batch that it has seen itself."""
@@ -103,13 +104,16 @@ def _digest(kind: int, payload: bytes) -> bytes:
 
 
 class SnapshotReceiver:
-    """Takes the stream of one offer. After an error call abort(); after Received there is no more to do."""
+    """Takes the stream of one offer. After an error call abort(); after Received there is no more to do.
+
+    DiskFull: what cannot fit is not begun. It would fill the disk for others as well, and each attempt anew."""
 
     def __init__(
         self, disk: Disk, root: str, store_id: bytes, keys: Keys, offer: Offer, *,
         throttle: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         self.offer, self.path = offer, received_path(root, offer.sequence)
+        _check_room(disk, root, offer.size)
         self.offset = 0  # the next byte that is wanted
         self._waiting = bytearray()
         self._number, self._digests = 0, xxh3_128()
@@ -164,3 +168,13 @@ class SnapshotReceiver:
 
     def _garbled(self, expected: str) -> Garbled:
         return Garbled(f"the snapshot of sequence {self.offer.sequence} from another node: expected {expected}")
+
+
+def _check_room(disk: Disk, root: str, size: int) -> None:
+    """Raises DiskFull and IoFailed."""
+    try:
+        free = disk.free_bytes(root)
+    except OSError as cause:
+        raise IoFailed(root, cause) from cause
+    if free < size:
+        raise DiskFull(f"{root}: it takes {size} bytes, and {free} are free; to continue: make room there")

@@ -100,10 +100,6 @@ class Wal(LogFiles):
         """(first sequence, term) of each run of batches of one term, from behind `start` to `last`."""
         return self._terms.runs(self.last)
 
-    def term_at(self, sequence: int) -> int | None:
-        """None before `start` and behind `last`."""
-        return self._terms.at(sequence) if sequence <= self.last else None
-
     def append(
         self, first: int, count: int, term: int, timestamp_ms: int, committed: int, seed: int, body: bytes,
         kind: int = ENTRIES,

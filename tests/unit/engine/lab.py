@@ -29,6 +29,16 @@ START_MS = 1_700_000_000_000
 Operation = tuple[bytes, ...]
 
 
+def land(node: Node, batch: Batch) -> None:
+    """The batch is written and synced, as the group commit does it; or the disk says what is wrong with it."""
+    try:
+        node.persist(batch)
+    except (DiskFull, WalFailed) as failure:
+        node.rejected(batch, failure)
+    else:
+        node.persisted(batch)
+
+
 class Clock:
     """Wall and monotonic time, moved by the test."""
 
@@ -118,12 +128,7 @@ class Lab:
         return batch
 
     def land(self, batch: Batch) -> None:
-        try:
-            self.node.persist(batch)
-        except (DiskFull, WalFailed) as failure:
-            self.node.rejected(batch, failure)
-        else:
-            self.node.persisted(batch)
+        land(self.node, batch)
 
     def get(self, key: str, db: int = 0) -> bytes | None:
         return self.machine.world.views[db].string(key.encode())

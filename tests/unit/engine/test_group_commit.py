@@ -16,8 +16,9 @@ from tests.unit.engine.lab import Client, Lab, op
 from vaylix_resp.engine import node as node_module
 from vaylix_resp.engine.group_commit import INLINE_US_MAX, GroupCommit
 from vaylix_resp.engine.node import Run
-from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_IO, Halt
+from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_DATA, EX_IO, Halt
 from vaylix_resp.resp.reply import OK
+from vaylix_resp.storage.errors import Corrupt
 
 
 class Loop:
@@ -308,6 +309,24 @@ def test_a_bug_ends_the_server_and_nothing_follows(mode: str, fault: Callable[[D
     desk.lab.new_client("next").write(op("SET j 1"))
     desk.run()
     assert desk.told == [] and desk.lab.store.wal.last == last and len(desk.halts) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("cause", [Corrupt("a/b.wal", 7, "a batch"), Halt(EX_DATA, "a/b.wal: byte 7")])
+def test_what_ends_the_server_while_it_writes_is_said_in_its_own_words(
+    mode: str, cause: BaseException, desks: Make
+) -> None:
+    """A follower that has to cut its log may find it damaged there; on the thread as well nobody waits for ever."""
+    desk = desks(mode)
+
+    def append(*_: object) -> None:
+        raise cause
+
+    desk.lab.store.wal.append = append  # type: ignore[method-assign]
+    desk.client.write(op("SET k 1"))
+    desk.run()
+    (halt,) = desk.halts
+    assert halt.exit_code == EX_DATA and "a/b.wal: byte 7" in str(halt) and "invariant" not in str(halt)
 
 
 @pytest.mark.parametrize("mode", MODES)

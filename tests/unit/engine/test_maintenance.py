@@ -103,6 +103,24 @@ def test_a_full_disk_is_asked_until_it_has_room() -> None:
     assert not node.full
 
 
+def test_the_log_says_once_that_the_disk_is_full_and_that_it_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    """There may be room for a probe, again and again, and none for what is to be written."""
+    node = FakeNode()
+    node.wal.room = True
+
+    async def go() -> list[int]:
+        keeper, said = LogKeeper(node, asyncio.get_running_loop()), []  # type: ignore[arg-type]
+        for full in (False, True, True, True, False, False, True, False):
+            node.full = full
+            await keeper.probe()
+            said.append(len(caplog.messages))
+        return said
+
+    caplog.set_level("INFO", "vaylix.server")
+    assert asyncio.run(go()) == [0, 1, 1, 1, 2, 2, 3, 4]
+    assert [line.split(":")[0] for line in caplog.messages] == ["THE DISK IS FULL", "the disk has room again"] * 2
+
+
 def test_a_failed_log_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     node = FakeNode()
     node.wal.error = WalFailed("the disk has gone")

@@ -345,6 +345,22 @@ def test_a_sync_in_the_background_that_fails() -> None:
     assert lab.get("k") == b"1"
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_fsync_is_under_way_until_it_ends_or_fails(fails: bool) -> None:
+    lab = Lab()
+    sync, seen = lab.store.wal.sync, []
+
+    def looking() -> None:
+        seen.append(lab.node.syncing_since)
+        if fails:
+            raise module.WalFailed("no more")
+        sync()
+
+    lab.store.wal.sync = looking  # type: ignore[method-assign]
+    lab.write("SET k 1")
+    assert seen == [lab.clock.now()] and lab.node.syncing_since is None
+
+
 def test_fsyncs_are_measured() -> None:
     lab = Lab()
     wal_sync = lab.store.wal.sync

@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("cipher", [CIPHER, None], ids=["sealed", "clear"]
 
 
 def by_words(facts: Facts) -> Do:
-    """The rules of RAFT.md one after the other, without a table."""
+    """The rules one after the other, without a table."""
     if facts.head is Head.OK and facts.body is Body.OK:
         return Do.KEEP
     if facts.behind is Behind.SYNCED:

@@ -71,11 +71,11 @@ def restarted(disk: SimDisk, mode: str = "lose") -> list[Fact]:
 def test_properties_follow_the_log() -> None:
     disk, world = sim()
     wal = world.store.wal
-    assert (wal.last, wal.term, wal.durable, wal.active_bytes) == (0, 0, 0, SEGMENT_HEADER_BYTES)
+    assert (wal.last, wal.term, wal.durable, wal.segments()[-1].size) == (0, 0, 0, SEGMENT_HEADER_BYTES)
     world.append(b"*x", 3, sync=False)
     assert (wal.last, wal.durable, wal.term, wal.timestamp_ms) == (3, 0, 1, 1)
     world.sync()
-    assert wal.durable == 3 and wal.active_bytes == SEGMENT_HEADER_BYTES + 512 == wal.total_bytes
+    assert wal.durable == 3 and wal.segments()[-1].size == SEGMENT_HEADER_BYTES + 512 == wal.total_bytes
     wal.rotate()
     wal.rotate()  # nothing in it: nothing to seal
     first, second = wal.segments()

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Callable
 from typing import Any, Final
 
 from ...commands.ports import Later
@@ -31,7 +30,7 @@ FAULTS_TOLD: Final = 20
 
 def check_files(
     disk: Disk, root: str, *, committed: Head | None = None, public_key: PublicKey | None = None,
-    durable: Head | None = None, say: Callable[[str], None] | None = None,
+    durable: Head | None = None,
 ) -> Report:  # fmt: skip
     """All files, in order. Raises Unreadable. Beside a running server a file may get its sealed name meanwhile, and
     old ones be deleted, as the directive says."""
@@ -53,8 +52,6 @@ def check_files(
                 raise Unreadable(join(directory, name), 0, cause, advice=ADVICE) from cause
             if name == CURRENT and any(new not in names for new in in_order(disk.listdir(directory))):
                 break  # sealed while it was read: it comes again under its other name
-            if say is not None:
-                say(name)
             check.add(name, data)
             done.add(name)
         else:

@@ -2,7 +2,8 @@
 
 An archive outlives keys, which are destroyed when no file of the server needs them, and master keys, which are changed.
 Promise: a copy that another master key opens is passed over as long as one copy opens; a file whose key was only in
-such a copy is refused by name. A damaged copy is refused. Not here: which files an archive has (`storage.archive`).
+such a copy is refused by name. A damaged copy is refused.
+Not here: which files an archive has (`storage.copies.archive`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ is tried again with growing pauses, and what has not gone yet is kept. A file ma
 can be lost in a crash), so the command has to accept one that it has already.
 Promises: one command at a time, off the loop, killed with all its children when the server stops; no file goes before
 the keyring that opens it; nothing of the command's text is logged, for it may hold a password.
-Units: seconds; times in INFO are seconds since the epoch. Not here: what goes and in which order (`storage.archive`).
+Units: seconds; times in INFO are seconds since the epoch.
+Not here: what goes and in which order (`storage.copies.archive`).
 """
 
 from __future__ import annotations

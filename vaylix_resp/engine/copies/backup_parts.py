@@ -3,7 +3,8 @@
 Each is one line of JSON by name. Bytes become text (UTF-8, other bytes escaped as Python's surrogateescape does) and
 text becomes {"text": ...}, so that names and rules can be read and come back as they were.
 Promise: `take` of what `parts_of` gives makes an equal machine; anything else is refused as Corrupt, never an accident.
-Not here: keys (`backup_state`), the lines (`storage.backup_file`). A restore into a running server leaves parts out.
+Not here: keys (`backup_state`), the lines (`storage.copies.backup_file`). A restore into a running server leaves parts
+out.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Promises: a backup has its name only when it is whole and durable; what `load` returns has the digests that were taken
 of the state when it was saved, so saving and loading lose nothing: versions, sequence, counters, users included.
-Not here: the file (`storage.backup_file`), the directory it is in (`storage.backup_sidecar`), which state (`restore`).
+Not here: the file (`storage.copies.backup_file`), the directory it is in (`storage.copies.backup_sidecar`), which
+state (`restore`).
 """
 
 from __future__ import annotations
@@ -114,17 +115,14 @@ def keys_for(
         raise
 
 
-def check_file(disk: Disk, path: str, sidecar: Sidecar, say: Say | None = None) -> None:
+def check_file(disk: Disk, path: str, sidecar: Sidecar) -> None:
     """Size and SHA-256 of the file, quicker than reading what is in it. Raises Corrupt, Unreadable."""
     digest, at = sha256(), 0
     file = open_backup(disk, path)
     try:
-        size = file.size()
         while data := file.pread(READ_BYTES, at):
             digest.update(data)
             at += len(data)
-            if say:
-                say(at, size)
     except OSError as cause:
         raise Unreadable(path, at, cause, advice=ADVICE) from cause
     finally:

@@ -3,7 +3,8 @@
 Promises: one at a time; a backup is the state at one sequence, whatever is written meanwhile; a restore replaces
 everything by one entry after the whole backup has been read and found right, or changes nothing. Restored keys get new
 versions, greater than any they had, so a compare-and-set from before a restore never succeeds by accident.
-Not here: the files (`storage.backup_file`), the child's side (`backup_child`), replies in words (`commands.backup`).
+Not here: the files (`storage.copies.backup_file`), the child's side (`backup_child`), replies in words
+(`commands.backup`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ last segment and writes keyring and manifest. The directory then is a data direc
 states and texts (8.10), because its tools wait for them.
 Promises: what is not sealed has no manifest, so no server starts on it; the log does not lose a segment that the
 backup still lacks; a failure of the backup is never one of the server.
-Units: seconds since the epoch in STATUS. Not here: the files (`storage.data_copy`), replies (`commands.backup`).
+Units: seconds since the epoch in STATUS. Not here: the files (`storage.copies.data_copy`), replies (`commands.backup`).
 """
 
 from __future__ import annotations

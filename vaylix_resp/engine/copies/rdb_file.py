@@ -12,6 +12,7 @@ FLAGS, users and roles: Redis has none of the first two, and keeps the others el
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from ...storage.errors import IoFailed
 PIECE_BYTES: Final = MIB  # gathered before they are written
 SYNC_BYTES: Final = 8 * MIB  # synced so often while writing: one fsync of everything would stall a log beside it
 SAY_KEYS: Final = 1000
+
+_NO_FILE: Final = (errno.EINVAL, errno.ELOOP, errno.ENXIO)  # what `open_regular` says of anything else
 
 Say = Callable[[int, int], None]  # done, total; in keys
 
@@ -59,7 +62,15 @@ def check_target(disk: Disk, path: str, root: str, *, force: bool) -> None:
     check_place(disk, root, parent(path))
     if not disk.exists(parent(path)):
         raise NoPlace(f"{path}: there is no directory {parent(path)}; to continue: make it, or choose another place")
-    if disk.exists(path) and not force:
+    try:
+        disk.open_regular(path).close()
+    except FileNotFoundError:
+        return
+    except OSError as cause:
+        if cause.errno in _NO_FILE:
+            told = f"{path}: is a directory, a link or a device, and no file; to continue: choose another name"
+            raise NoPlace(told) from cause
+    if not force:
         raise NoPlace(f"{path}: exists already; to continue: choose another name, or --force to replace it")
 
 

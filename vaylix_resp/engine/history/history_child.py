@@ -26,8 +26,9 @@ from ...commands.points import Point
 from ...errors import EX_OK, Refused
 from ...glob import matcher
 from ...limits import KIB
-from ...state.keyspace import NOT_EXPIRING, Database
+from ...state.keyspace import Database
 from ...state.values import value_of, version_of
+from ...state.wheel import NOT_EXPIRING
 from ...storage.disk import RealDisk
 from ...storage.history import DataDirectory, History
 from ...storage.sealing import Keys

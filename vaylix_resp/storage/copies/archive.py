@@ -6,8 +6,8 @@
     keyring-<id>-<milliseconds>.json                the keyring as it was then: its keys are wrapped by the master key
 Promises: with the master key an archive is enough to restore from; files of two stores, or of two histories of one
 store, are refused and not mixed. Everything may come twice, never under one name with other content.
-Not here: handing files over (`engine.archiver`), reading what is in them (`history`, with `ArchiveDirectory` as its
-source).
+Not here: handing files over (`engine.copies.archiver`), reading what is in them (`history`, with `ArchiveDirectory`
+as its source).
 """
 
 from __future__ import annotations

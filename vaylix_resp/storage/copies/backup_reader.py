@@ -1,7 +1,7 @@
 """Reading a logical backup: every check that its format (`backup_file`) allows, in one pass.
 
 Promise: whoever has come to the end of `BackupReader.rows` has seen every byte right; before that nothing is proved.
-Not here: what the sidecar says (`backup_sidecar`), what a digest is (`engine.backup_child`).
+Not here: what the sidecar says (`backup_sidecar`), what a digest is (`engine.copies.backup_child`).
 """
 
 from __future__ import annotations

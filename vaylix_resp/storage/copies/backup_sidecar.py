@@ -287,7 +287,7 @@ def decode_sidecar(raw: bytes, path: str) -> Sidecar:
         raise Corrupt(path, 0, "a sidecar with a right checksum", advice=ADVICE)
     if version != FORMAT_VERSION:
         raise Corrupt(
-            path, 0, f"sidecar format version {FORMAT_VERSION}, this one is {version}",
+            path, 0, f"sidecar format version {FORMAT_VERSION}, this one is {version!r:.40}",
             advice="use the version of vaylix that wrote it",
         )  # fmt: skip
     del body["format"]

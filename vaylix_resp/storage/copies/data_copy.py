@@ -4,7 +4,7 @@ Promises: a directory that is not ours, or in which a server has been started, i
 last, so what has one is whole and durable; what begins to be removed loses its manifest first.
 A sealed segment and a published snapshot are never written again (they are replaced by other files or deleted), which
 is what makes it right to share them with the original. Where no link can be made the bytes are copied.
-Not here: when to make one (`engine.online_backup`).
+Not here: when to make one (`engine.copies.online_backup`).
 """
 
 from __future__ import annotations
