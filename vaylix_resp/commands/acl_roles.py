@@ -17,11 +17,12 @@ PREDEFINED: Final[dict[str, str]] = {
     # Use the database: keys and channels, but nothing that empties it or looks over the shoulders of others.
     "read-write": "~* &* -@all +@read +@write +@connection +@transaction +@pubsub -@dangerous -@admin +info",
     # Run the server: no keys, no users, no settings (CONFIG GET shows passwords), no values but those in SLOWLOG.
-    "operator": "-@all +@admin +@connection +info +time +memory -acl -config -debug -monitor -backup|restore "
-    "+config|resetstat +acl|whoami +acl|cat +acl|log +acl|unlock",
-    # See who may do what, and who did.
-    "auditor": "-@all +@connection -@admin +info +time +acl|cat +acl|dryrun +acl|getrole +acl|getuser +acl|help "
-    "+acl|list +acl|log +acl|roles +acl|users +acl|whoami +audit +client|list +slowlog|get +slowlog|len",
+    "operator": "-@all +@admin +@connection +info +metrics +time +memory -acl -config -debug -monitor -backup|restore "
+    "+config|resetstat +slowlog +commandlog +latency +trace +acl|whoami +acl|cat +acl|log +acl|unlock",
+    # See who may do what, who did, and how long it took.
+    "auditor": "-@all +@connection -@admin +info +metrics +time +acl|cat +acl|dryrun +acl|getrole +acl|getuser "
+    "+acl|help +acl|list +acl|log +acl|roles +acl|users +acl|whoami +audit +client|list +slowlog -slowlog|reset "
+    "+commandlog -commandlog|reset +latency -latency|reset +trace -trace|reset",
     # Make backups. Restoring one is for an administrator.
     "backup": "-@all +@connection -@admin +info +time +backup -backup|restore +save +bgsave +lastsave",
 }

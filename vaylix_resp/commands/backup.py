@@ -5,7 +5,7 @@ work, the client waits, the others are served. Physical: START, STATUS, SEAL, AB
 meanings. LIST serves both: every file that is there for good, which is what whoever copies them away wants to know.
 All but STATUS and HELP wait for disks, or begin what SEAL and ABORT wait for; a transaction cannot wait, so unlike in
 Redis it takes none of them.
-Not here: the work (`engine.backups`, `engine.online_backup`).
+Not here: the work (`engine.copies.backups`, `engine.copies.online_backup`).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ As in Redis before 8.0, BITCOUNT and BITPOS look at their range only once there 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from ..errors import SYNTAX, CommandError
@@ -188,33 +189,32 @@ def bitop(tx: WriteTx, argv: Argv) -> Any:
     """Combine strings bit by bit and store the result; shorter ones count as padded with zero bytes."""
     _check_bitop(argv)
     operation, target = argv[1].upper(), argv[2]
-    values = [tx.string(key) or b"" for key in argv[3:]]
-    size = max(map(len, values))
-    if not size:
+    result = _combined(operation, (tx.string(key) or b"" for key in argv[3:]))
+    if not result:
         if tx.delete(target):
             tx.event("g", "del", target)
         return 0
-    if operation == b"NOT":
-        result = values[0].translate(_OPPOSITE)
-    else:
-        result = _combined(operation, values).to_bytes(size, "little")
     tx.put(target, result)
     tx.event("$", "set", target)
-    return size
+    return len(result)
 
 
-def _combined(operation: bytes, values: list[bytes]) -> int:
-    """Little-endian, so that a shorter string lacks its highest, zero bytes."""
-    total = int.from_bytes(values[0], "little")
-    for value in values[1:]:
-        number = int.from_bytes(value, "little")
+def _combined(operation: bytes, values: Iterator[bytes]) -> bytes:
+    """As long as the longest. One value at a time: a request may name a large one more often than memory would hold."""
+    value = next(values)
+    if operation == b"NOT":
+        return value.translate(_OPPOSITE)
+    # As numbers they are little-endian, so that a shorter string lacks its highest, zero bytes.
+    total, size = int.from_bytes(value, "little"), len(value)
+    for value in values:
+        number, size = int.from_bytes(value, "little"), max(size, len(value))
         if operation == b"AND":
             total &= number
         elif operation == b"OR":
             total |= number
         else:
             total ^= number
-    return total
+    return total.to_bytes(size, "little")
 
 
 class _Operation(NamedTuple):

@@ -53,7 +53,7 @@ class Facts:
 
     @property
     def me(self) -> Member | None:
-        """None: this node has been removed from the cluster."""
+        """None: this node has been removed from the cluster, or has just joined it and does not know more yet."""
         return next((member for member in self.members if member.id == self.id), None)
 
     @property

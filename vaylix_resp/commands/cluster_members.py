@@ -3,7 +3,7 @@
 Each is one entry of the log and is answered when that is committed; one at a time, on the leader (a new node's JOIN
 excepted). A node comes in as a learner, which has no vote, and becomes a voter when it has caught up.
 Promise: an error means that the membership is what it was, unless it begins with INDETERMINATE.
-Not here: why a change is refused (`raft.membership`); how a node learns of the cluster (`engine.replication`).
+Not here: why a change is refused (`raft.leader`); how a node learns of the cluster (`engine.replication`).
 Source: Raft thesis, chapter 4 (single-server changes, 4.2.1 catching up new servers).
 """
 

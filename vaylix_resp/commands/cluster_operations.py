@@ -6,7 +6,7 @@
 
 Each takes a sequence, like every operation, and `@from` changes nothing. A node that does not understand version n
 stops at `@version n`, so that it never comes to what follows.
-Not here: who waits for a forwarded batch (`engine.replication`), how a membership is agreed on (`raft.membership`).
+Not here: who waits for a forwarded batch (`engine.replication`), how a membership is agreed on (`raft.leader`).
 """
 
 from __future__ import annotations

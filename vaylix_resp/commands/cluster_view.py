@@ -108,6 +108,10 @@ class ClusterView(Protocol):
         """All nodes of the membership in force here, this one among them, in the order of their names."""
 
     @property
+    def removed(self) -> bool:
+        """This node was a member and is none any more. (One that has just joined may not know yet that it is one.)"""
+
+    @property
     def last(self) -> int:
         """The last sequence in this node's log, committed or not."""
 

@@ -1,6 +1,6 @@
 """CONFIG: settings by name, counters reset, the configuration file written back.
 
-Not here: the directives and their kinds (`directives`, `config_values`), the file (`server.config_file`).
+Not here: the directives and their kinds (`directives`, `config_values`), the file (`config_text`).
 """
 
 from __future__ import annotations

@@ -74,6 +74,11 @@ def _check_swapdb(argv: Argv) -> tuple[int, int]:
     return first, bounded(argv[2], INT32_MIN, INT32_MAX, "ERR invalid second DB index")
 
 
+def swapped_databases(argv: Argv, databases: int) -> tuple[int, int]:
+    first, second = _check_swapdb(argv)
+    return in_range(first, databases), in_range(second, databases)
+
+
 @command(
     "SWAPDB", arity=3, kind=Kind.WRITE, flags="write fast", group="server", since="4.0.0",
     categories="keyspace dangerous", check=_check_swapdb, syntax="index1 index2",
@@ -81,8 +86,7 @@ def _check_swapdb(argv: Argv) -> tuple[int, int]:
 )  # fmt: skip
 def swapdb(tx: WriteTx, argv: Argv) -> Any:
     """Exchange the contents of two databases."""
-    count = len(tx.world.databases)
-    first, second = (in_range(number, count) for number in _check_swapdb(argv))
+    first, second = swapped_databases(argv, len(tx.world.databases))
     if first != second:
         tx.other(first).swap(second)
     return OK

@@ -163,7 +163,7 @@ def in_range(number: int, databases: int) -> int:
     return number
 
 
-def _parse_copy(argv: Argv, here: int, databases: int) -> tuple[int, bool]:
+def parse_copy(argv: Argv, here: int, databases: int) -> tuple[int, bool]:
     """The target's number and whether it is to be replaced."""
     target, replace, at = here, False, 3
     while at < len(argv):
@@ -186,7 +186,7 @@ def _parse_copy(argv: Argv, here: int, databases: int) -> tuple[int, bool]:
 )  # fmt: skip
 def copy(tx: WriteTx, argv: Argv) -> Any:
     """Copy the value of a key to another key, in this database or in another one."""
-    number, replace = _parse_copy(argv, tx.index, len(tx.world.databases))
+    number, replace = parse_copy(argv, tx.index, len(tx.world.databases))
     key, new_key, target = argv[1], argv[2], tx.other(number)
     if number == tx.index and key == new_key:
         raise CommandError(SAME_OBJECT)

@@ -8,16 +8,12 @@ Not here: the metrics (`server.metrics`).
 
 from __future__ import annotations
 
-from typing import Final
-
-from ..errors import error, wrong_arity
-from ..glob import matcher
+from ..errors import wrong_arity
+from ..glob import any_of
 from ..resp.reply import Reply, Verbatim
 from .arguments import matches
 from .ports import Client
 from .spec import Argv, Kind, command
-
-PATTERNS_MAX: Final = 64
 
 
 @command(
@@ -31,8 +27,6 @@ def metrics(client: Client, argv: Argv) -> Reply:
         if len(argv) > 2:
             raise wrong_arity("metrics")
         return Verbatim(client.server.metrics_text())
-    if len(argv) > PATTERNS_MAX + 1:
-        raise error(f"more than {PATTERNS_MAX} patterns")
-    wanted = [matcher(pattern) for pattern in argv[1:]]
+    wanted = any_of(argv[1:] or [b"*"])
     samples = ((name.encode("utf-8", "backslashreplace"), value) for name, value in client.server.metrics().items())
-    return {name: value for name, value in samples if not wanted or any(fits(name) for fits in wanted)}
+    return {name: value for name, value in samples if wanted(name)}

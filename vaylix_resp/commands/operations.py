@@ -27,6 +27,7 @@ from ..resp.reply import NULL_ARRAY, OK
 from ..state import staging
 from ..state.machine import Handler
 from ..state.views import WriteTx
+from .block_replies import BlockReplies
 from .spec import Argv
 
 IN: Final = b"@in"
@@ -112,21 +113,21 @@ def _exec(tx: WriteTx, argv: Argv) -> Any:
         if tx.other(int(db)).version(key) != int(version):
             return NULL_ARRAY
         at += 3
-    replies: list[Any] = []
+    replies = BlockReplies()
     while at < len(argv):
         target, words = tx.other(int(argv[at])), int(argv[at + 1])
         request = argv[at + 2 : at + 2 + words]
         at += 2 + words
         handler = _handler(tx, request[0])
         try:
-            replies.append(handler(target, request))
+            replies.add(handler(target, request))
         except CommandError as refused:
-            replies.append(refused.with_traceback(None))  # which leads here, and so back to itself
+            replies.add(refused.with_traceback(None))  # which leads here, and so back to itself
         except MemoryError:
             raise
         except Exception as bug:  # as for a request that stands alone; the others of the block go on
-            replies.append(tx.world.failed(request[0], bug))
-    return replies
+            replies.add(tx.world.failed(request[0], bug))
+    return replies.kept
 
 
 def _expire(tx: WriteTx, argv: Argv) -> Any:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..clock import Clock
 from ..config import Settings
 from ..errors import CommandError
+from ..observability.metrics import Stats
+from ..observability.process import Process
 from ..resp.reply import Reply
 from ..security.access import Grants
 from ..security.acl_log import AclLog
 from ..security.limits import Limiter, Meter
+from ..security.lockout import Lockout
 from ..state.accounts import Accounts
 from ..state.machine import StateMachine
 from ..state.views import ReadView
@@ -24,6 +27,7 @@ from .spec import CommandSpec
 
 if TYPE_CHECKING:
     from .cluster_view import ClusterView
+    from .transactions import Queue
 
 
 class Later:
@@ -133,7 +137,7 @@ class Client(Protocol):
     created: float  # monotonic seconds
     last_active: float
     last_command: str  # full name, lower case, as CLIENT LIST prints it
-    multi: Any  # server.transaction.Queue while in MULTI, else None
+    multi: Queue | None  # while in MULTI
     in_block: bool  # EXEC is executing a session command of the block: `run_queued`
     watched: dict[tuple[int, bytes], int]  # (db, key) -> version seen
     watched_bytes: int  # what they cost
@@ -175,6 +179,9 @@ class Client(Protocol):
 
     def recheck(self, requests: Sequence[tuple[CommandSpec, Sequence[bytes], int]]) -> dict[int, CommandError]:
         """Requests of a transaction (with their databases) that its user may not make any more, by their place."""
+
+    def recheck_reads(self) -> None:
+        """The user's rights have changed: reads that wait are answered by those that it has now."""
 
     def push(self, message: Reply) -> None:
         """Send out of band, now: pub/sub messages, invalidations, MONITOR lines. Never blocks."""
@@ -221,7 +228,7 @@ class Server(Protocol):
     acl_log: AclLog
     acl_file: Any  # server.entrance.AccountFile
     passwords: Any  # engine.password_pool.PasswordPool
-    lockout: Any  # security.lockout.Lockout
+    lockout: Lockout
     quotas: Any  # server.quotas.Quotas
     sizes: Any  # server.sizes.Sizes; None while nothing limits sizes
     clients: Any  # server.clients.Clients
@@ -235,16 +242,16 @@ class Server(Protocol):
     pubsub: Any  # server.pubsub.Hub
     tracking: Any  # server.tracking.TrackingTable
     monitors: Any  # server.monitor.Monitors
-    stats: Any  # observability.metrics.Stats
+    stats: Stats
     lateness: Any  # server.lateness.Lateness: who is told that something was slow, with SLOWLOG and LATENCY
-    process: Any  # observability.process.Process
-    node: Any  # engine.node.Node: the log, failure state
+    process: Process
+    node: Any  # engine.node.Engine: the log, failure state
     checkpoint: Any  # engine.checkpoint.Checkpoint: snapshots
     keyring: Any  # engine.keyring.KeyringKeeper: keys of the data at rest
-    history: Any  # engine.flashback.Flashback: what keys were
-    backups: Any  # engine.backups.Backups: logical backups
-    online_backup: Any  # engine.online_backup.OnlineBackup: the physical one
-    archive: Any  # engine.archiver.Archiver: archive-command
+    history: Any  # engine.history.flashback.Flashback: what keys were
+    backups: Any  # engine.copies.backups.Backups: logical backups
+    online_backup: Any  # engine.copies.online_backup.OnlineBackup: the physical one
+    archive: Any  # engine.copies.archiver.Archiver: archive-command
     cluster: ClusterView | None  # None: a single node without raft-port
     run_id: str  # 40 hex digits, new at each start
     started: float  # monotonic seconds

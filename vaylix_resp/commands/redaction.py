@@ -41,9 +41,10 @@ def _hello(argv: Argv) -> set[int]:
 
 
 def _config_set(argv: Argv) -> set[int]:
-    """Values of secret directives and of unknown ones; if anything is malformed, all that stands behind the first."""
+    """Values that are or may hold a secret, and those of unknown directives; if anything is malformed, all that stands
+    behind the first."""
     places = range(2, len(argv))
-    secret = [at for at in places if is_secret(argv[at])]
+    secret = [at for at in places if _is_hidden(argv[at])]
     unknown = [at for at in places[::2] if _directive_of(argv[at]) is None]
     if unknown or len(argv) % 2:
         return set(range(min(secret + unknown, default=len(argv)) + 1, len(argv)))
@@ -59,6 +60,12 @@ def is_secret(name: bytes) -> bool:
     """Whether the directive of this name holds a secret; False if there is none."""
     directive = _directive_of(name)
     return directive is not None and directive.spec.secret
+
+
+def _is_hidden(name: bytes) -> bool:
+    """Whether its value may not be recorded: it is a secret, or may have one in it."""
+    directive = _directive_of(name)
+    return directive is not None and (directive.spec.secret or directive.spec.sensitive)
 
 
 def _behind(first: int) -> Callable[[Argv], set[int]]:

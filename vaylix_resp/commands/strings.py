@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..errors import SYNTAX, CommandError, wrong_arity
-from ..limits import VALUE_BYTES_MAX
+from ..limits import REPLY_BYTES_MAX, VALUE_BYTES_MAX
 from ..resp.reply import OK
 from ..state.values import VERSION_BYTES
 from ..state.views import ReadView, WriteTx
@@ -22,6 +22,8 @@ from .lcs import Match, common_subsequence, subsequence_length
 from .spec import FIRST_KEY_RW, READ_KEY, Argv, KeySpec, Kind, command
 
 TOO_LARGE: Final = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+REPLY_TOO_LARGE: Final = f"ERR the values take more than {REPLY_BYTES_MAX} bytes: ask for fewer keys at a time"
+_ALWAYS_FIT: Final = REPLY_BYTES_MAX // VALUE_BYTES_MAX  # values into one reply, however large they are
 _INSERT: Final = KeySpec("OW insert")
 _OVERWRITE: Final = KeySpec("OW update")
 
@@ -202,8 +204,20 @@ def getex(tx: WriteTx, argv: Argv) -> Any:
 )  # fmt: skip
 def mget(view: ReadView, argv: Argv) -> Any:
     """Return the strings at several keys, a null for each that does not exist."""
-    string = view.string
-    return [string(key) for key in argv[1:]]
+    string, keys = view.string, argv[1:]
+    if len(keys) <= _ALWAYS_FIT:
+        return [string(key) for key in keys]
+    values: list[bytes | None] = []
+    left = REPLY_BYTES_MAX
+    for at in range(0, len(keys), _ALWAYS_FIT):
+        some = [string(key) for key in keys[at : at + _ALWAYS_FIT]]
+        left -= sum(map(len, filter(None, some)))
+        if left < 0:
+            for key in keys[at + _ALWAYS_FIT :]:
+                view.item(key)  # an entry removes what has expired, whatever it answers
+            raise CommandError(REPLY_TOO_LARGE)
+        values += some
+    return values
 
 
 def _check_mset(argv: Argv) -> None:

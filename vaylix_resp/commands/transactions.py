@@ -17,6 +17,7 @@ from ..config import Settings
 from ..errors import EXEC_ABORT, LIMIT_OPEN, LIMIT_TRANSACTION, LIMIT_WATCHED, CommandError, error
 from ..resp.reply import NULL_ARRAY, OK, Reply
 from .arguments import parse_int
+from .block_replies import BlockReplies
 from .operations import transaction
 from .ports import Client, then
 from .redirection import CODES
@@ -109,8 +110,8 @@ def exec_(client: Client, argv: Argv) -> Reply:
     if dirty:
         return NULL_ARRAY
     requests = queue.requests
-    refused = client.recheck(requests)
-    user = client.user
+    refused, accounts = client.recheck(requests), client.server.accounts
+    user, rights = client.user, accounts.version
     caching = client.tracking is not None and client.tracking.caching  # by the time of `finish` it is used up
 
     def finish(applied: Any) -> Reply:
@@ -118,19 +119,21 @@ def exec_(client: Client, argv: Argv) -> Reply:
         if applied is None:
             if _moved(client, watched):
                 return NULL_ARRAY
+            if accounts.version != rights:  # it has waited, and reads what was written since then
+                refused.update(client.recheck(requests))
         elif not isinstance(applied, list):  # a null array: a watched key has moved; or a refusal
             if isinstance(applied, CommandError):  # what was asked for may be in the log all the same
                 client.server.audit.block(client, user, requests, [applied] * len(requests))
             return applied
-        done = iter(applied or ())
-        replies = [
-            refused[at]
-            if at in refused
-            else next(done)
-            if applied is not None and spec.kind is not Kind.SESSION
-            else client.run_queued(spec, words, db)
-            for at, (spec, words, db) in enumerate(requests)
-        ]
+        done, block = iter(applied or ()), BlockReplies()
+        for at, (spec, words, db) in enumerate(requests):
+            if at in refused:
+                block.add(refused[at])
+            elif applied is not None and spec.kind is not Kind.SESSION:
+                block.add(next(done))
+            else:
+                block.add(client.run_queued(spec, words, db))
+        replies = block.kept
         if client.tracking is not None:
             for spec, words, _ in requests:
                 client.server.tracking.remember(client, spec, words, caching)

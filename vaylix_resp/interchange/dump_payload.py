@@ -15,7 +15,7 @@ from ..errors import error
 from ..limits import VALUE_BYTES_MAX
 from .rdb_reader import REDIS_VERSION_MAX, VALKEY_VERSION, crc64
 from .rdb_shapes import STRING_TYPE, TYPES
-from .rdb_strings import Malformed, Short, TooLong, read_string, write_string
+from .rdb_strings import Malformed, Short, TooLong, read_string, string_size, write_string
 
 WRITTEN_VERSION: Final = 10  # of Redis 7.0: the oldest whose RESTORE takes it, and strings have not changed since
 FOOTER_BYTES: Final = 10
@@ -28,6 +28,14 @@ TOO_LARGE: Final = error("string exceeds maximum allowed size (proto-max-bulk-le
 def serialize(value: bytes) -> bytes:
     body = b"".join((bytes((STRING_TYPE,)), write_string(value), WRITTEN_VERSION.to_bytes(2, "little")))
     return body + crc64(body).to_bytes(8, "little")
+
+
+def stated_size(payload: bytes) -> int:
+    """How long the string in a payload claims to be; 0 where it claims nothing."""
+    try:
+        return string_size(payload, 1)
+    except (Malformed, Short):
+        return 0
 
 
 def deserialize(payload: bytes) -> bytes:

@@ -88,6 +88,16 @@ def string_extent(data: bytes, at: int) -> tuple[int, int]:
     return at, at + size
 
 
+def string_size(data: bytes, at: int) -> int:
+    """How long a string is, or claims to be: nothing is unpacked."""
+    mark = data[at] if at < len(data) else 0
+    if mark in _INTEGER_BYTES:
+        return _INTEGER_TEXT_MAX
+    if mark == _LZF:
+        _, at = read_length(data, at + 1)
+    return read_length(data, at)[0]
+
+
 def read_string(data: bytes, at: int, limit: int) -> tuple[bytes, int]:
     """A string of at most `limit` bytes, and where it ends."""
     mark = data[at] if at < len(data) else 0

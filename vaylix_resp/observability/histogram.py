@@ -32,6 +32,12 @@ class Histogram:
         at = (value - 1 >> self.shift).bit_length() if value else 0
         self.buckets[at if at < self._last else self._last] += 1
 
+    def include(self, other: Histogram) -> None:
+        """Count all that the other one has, which must have the same buckets."""
+        assert self.shift == other.shift, (self.shift, other.shift)
+        self.total += other.total
+        self.buckets[:] = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+
     @property
     def count(self) -> int:
         """Of values."""

@@ -21,7 +21,6 @@ NAME_CHARS_MAX: Final = 256  # a user's name; RFC 5280 allows a CN of 64
 NAMES_MAX: Final = 16  # alternative names that are tried; a certificate for more than that is not one identity
 
 OFF, CN, URI, DNS = "off", "CN", "URI", "DNS"
-FIELDS: Final = (OFF, CN, URI, DNS)
 
 
 class BadIdentity(ValueError):

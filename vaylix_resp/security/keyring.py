@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ..errors import EX_CONFIG, EX_DATA, EX_IO
+from ..errors import EX_CONFIG, EX_DATA, EX_IO, remedy
 from .master_key import KEY_BYTES, Files, KeyringError, MasterKey
 
 FORMAT_VERSION: Final = 1
@@ -312,7 +312,7 @@ def decode(raw: bytes, path: str) -> Content:
         raise damaged(path, "a keyring with a right checksum")
     if version != FORMAT_VERSION:
         raise KeyringError(
-            f"{path}: byte 0: expected keyring format version {FORMAT_VERSION}, this one is {version}; "
+            f"{path}: byte 0: expected keyring format version {FORMAT_VERSION}, this one is {version!r:.40}; "
             "to continue: start the version of vaylix that wrote it", EX_DATA,
         )  # fmt: skip
     try:
@@ -387,5 +387,5 @@ def _save(files: Files, path: str, raw: bytes) -> None:
 
 
 def _io_failed(path: str, cause: OSError) -> KeyringError:
-    text = f"{path}: the disk refused: {cause.strerror or cause}; to continue: free or replace the disk"
+    text = f"{path}: the disk refused: {cause.strerror or cause}; to continue: {remedy(cause)}"
     return KeyringError(text, EX_IO)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ..config import Settings
-from ..errors import EX_CONFIG, EX_IO, Refused
+from ..errors import EX_CONFIG, EX_IO, Refused, remedy
 
 KEY_BYTES: Final = 32
 TEXT_BYTES_MAX: Final = 4096  # of a file or an output that holds a key: no more is looked at
@@ -151,7 +151,7 @@ def read_file(files: Files, path: str) -> MasterKey:
         ) from cause
     except OSError as cause:
         raise KeyringError(
-            f"{path}: the master key cannot be read ({cause.strerror or cause}); to continue: check the permissions"
+            f"{path}: the master key cannot be read ({cause.strerror or cause}); to continue: {remedy(cause)}"
         ) from cause
     return parse(raw[:TEXT_BYTES_MAX].decode("utf-8", "replace"), path)
 
@@ -167,7 +167,8 @@ def generate(files: Files, path: str, token: Callable[[int], bytes] = secrets.to
     try:
         files.replace_private_file(path, key.hex() + b"\n")
     except OSError as cause:
-        raise KeyringError(f"{path}: the disk refused: {cause.strerror or cause}", EX_IO) from cause
+        text = f"{path}: the disk refused: {cause.strerror or cause}; to continue: {remedy(cause)}"
+        raise KeyringError(text, EX_IO) from cause
     return key
 
 

@@ -101,7 +101,6 @@ class Trail(Silent):
         self.log = log
         self._shared, self._reading = shared, reading
         self._repeats = Repeats()
-        self._failing = False
         log.on_room = shared.release_parked
         log.on_refusal = self._attach
         log.propose = shared.propose

@@ -95,10 +95,6 @@ class Clients:
             and int(now - client.created) >= min_age_s
         ]
 
-    def count(self, kind: str) -> int:
-        """Clients of one type (INFO)."""
-        return sum(type_of(client) == kind for client in self._live.values())
-
     def blocked(self) -> int:
         """Clients that wait for something to happen: INFO's blocked_clients."""
         return sum(is_blocked(client) for client in self._live.values())

@@ -20,7 +20,8 @@ from ..limits import OUTPUT_PAUSE_BYTES
 from ..observability.metrics import record
 from ..resp.reply import OK, Reply
 from ..resp.writer import BULK_HEADS, CRLF, ENCODERS, emit_bulks, encode
-from .dispatch import BLOCK, Argv, Dispatch, Item
+from . import rights
+from .dispatch import BLOCK, Argv, Dispatch, Finish, Item
 from .table import Bound
 
 if TYPE_CHECKING:
@@ -125,6 +126,25 @@ class Completion(Dispatch):
         run = node.join(self)
         self._flight.append(run)
         return run
+
+    def recheck_reads(self) -> None:
+        """A follower's read may be of data that was written when the user had lost its rights, and it had not heard."""
+        if self.limited:
+            for run in self._flight:
+                run.items = [one for item in run.items for one in self._rechecked(item)]
+
+    def _rechecked(self, item: Item) -> Sequence[Item]:
+        bound = item.bound
+        if bound is None or bound is BLOCK or item.view is None:
+            return (item,)
+        db, finish = item.view.index, item.finish
+        refused = [rights.refusal(self, bound, argv, db) for argv in item.requests]
+        if not any(refused):
+            return (item,)
+        return [
+            Item(bound, (argv,), item.view, finish if why is None else _refused(why, finish))
+            for argv, why in zip(item.requests, refused, strict=True)
+        ]
 
     def complete(self, run: Run) -> None:
         """The run's batch is committed: apply, read and answer in order."""
@@ -285,3 +305,8 @@ class Completion(Dispatch):
         size = sum(map(len, out[at:]))
         self._heavy += size
         return size
+
+
+def _refused(why: CommandError, finish: Finish | None) -> Finish:
+    """In the place of what the read has found."""
+    return lambda reply: why if finish is None else finish(why)

@@ -221,7 +221,7 @@ class Connection(Tracing, asyncio.Protocol):
             self._heavy = 0
             if self._lost:
                 return
-            if not self._writable and self._over_limit():
+            if not self._writable and self._over_limit(more=True):
                 self.kill()
                 return
             data = b"".join(out)
@@ -235,11 +235,11 @@ class Connection(Tracing, asyncio.Protocol):
     def output_stalled(self) -> bool:
         return not self._writable
 
-    def _over_limit(self) -> bool:
-        """What is unread already passes `client-output-buffer-limit`, at once or for too long."""
+    def _over_limit(self, *, more: bool) -> bool:
+        """What is unread already passes `client-output-buffer-limit`, at once (if there is more) or for too long."""
         buffered = self._transport.get_write_buffer_size()
         limit = getattr(self.shared.settings.client_output_buffer_limit, type_of(self))
-        if 0 < limit.hard_bytes < buffered:
+        if more and 0 < limit.hard_bytes < buffered:
             why = f"{buffered} bytes are unread, the hard limit is {limit.hard_bytes}"
         elif 0 < limit.soft_bytes < buffered:
             now = self.shared.clock.now()
@@ -262,7 +262,7 @@ class Connection(Tracing, asyncio.Protocol):
         settings = self.shared.settings
         end_overdue(self, now)
         idle = now - self.last_active
-        if not self._writable and self._over_limit():
+        if not self._writable and self._over_limit(more=False):
             self.kill()
         elif not self.authenticated and now - self.stranger_since > LOGIN_SECONDS_MAX:
             log.verbose("a client that did not log in was closed", client=self.id, addr=self.addr)
@@ -388,7 +388,7 @@ class Connection(Tracing, asyncio.Protocol):
 UNTRUSTED_PIECE_BYTES = 16 * KIB
 # What only ends something, and MULTI: were it refused, what follows would run outside of the transaction.
 NEVER_EXCESS = frozenset({b"MULTI", b"DISCARD", b"UNWATCH", b"QUIT", b"RESET"})
-LOGIN_SECONDS_MAX = 10.0  # RAFT.md: a connection that does not authenticate is not kept
+LOGIN_SECONDS_MAX = 10.0  # or whoever has no password could hold all the connections that maxclients allows
 
 
 def _endpoint(name: object) -> str:

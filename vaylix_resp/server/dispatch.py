@@ -142,14 +142,15 @@ class Dispatch(Session):
                 self.answer(unknown)
             return True
         refused = gate.refusal(self, bound, argv, shared.node.refusal or shared.maintenance.refusal)
+        queued = gate.queued(self, bound.spec)
         if refused is not None:
             self.refuse(bound, refused)
-        elif shared.holds_back(self, bound, argv):
+        elif (not queued and self.newest_run() is not None and gate.must_land_first(self, bound)) or (
+            shared.holds_back(self, bound, argv)
+        ):
             return False
-        elif gate.queued(self, bound.spec):
+        elif queued:
             self._queue(bound, argv)
-        elif self.newest_run() is not None and gate.must_land_first(self, bound):
-            return False
         else:
             if shared.observed:
                 shared.feed_monitors(self, bound.spec, argv)

@@ -12,6 +12,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,7 @@ from ..observability.logs import get_log
 from ..resp.reply import OK, Reply
 from ..security.acl import text_of
 from ..security.acl_log import MULTI, TOP_LEVEL, AclLog
-from ..security.lockout import Lockout, Rule
+from ..security.lockout import USER, Lockout, Rule
 from ..security.passwords import Cost, Policy, expired
 from ..state.account import Account
 from ..state.accounts import DEFAULT, Accounts
@@ -97,13 +98,15 @@ class Entrance:
         return self._accounts.users.get(name)  # looked up each time: a change replaces the table
 
     def _ended(self, session: Client, user: bytes, asked_by: bytes, result: Result) -> None:
+        name = text_of(user)
+        known = name in self._accounts.users
         for lock in result.locks:
+            locked = lock.name if known or lock.kind != USER else "that does not exist"  # it may be a password
             log.warning(
-                f"locked after failed log-ins: {lock.kind} {lock.name}; ACL LOG says who tried, ACL UNLOCK ends it",
+                f"locked after failed log-ins: {lock.kind} {locked}; ACL LOG says who tried, ACL UNLOCK ends it",
                 strikes=lock.strikes,
             )
-        name = text_of(user)
-        self._shared.audit.login(session, name, name in self._accounts.users, asked_by, result)
+        self._shared.audit.login(session, name, known, asked_by, result)
         if result.outcome in (RIGHT, BUSY):
             return
         self._shared.stats.acl_access_denied_auth += 1
@@ -227,6 +230,7 @@ class AccountFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._writer = ThreadPoolExecutor(1, "aclfile")  # one after the other: the file is what was saved last
 
     def read(self) -> Later:
         """Its bytes, or the error."""
@@ -239,7 +243,7 @@ class AccountFile:
             return error(f"Error loading ACLs, opening file '{self.path}': {problem.strerror or problem}")
 
     def write(self, content: bytes) -> Later:
-        return _elsewhere(partial(_write, os.path.abspath(self.path), content))
+        return _elsewhere(partial(_write, os.path.abspath(self.path), content), self._writer)
 
 
 def read_file(path: str) -> bytes:
@@ -264,9 +268,9 @@ def _write(path: str, content: bytes) -> Reply:
     return OK
 
 
-def _elsewhere(work: Callable[[], Any]) -> Later:
+def _elsewhere(work: Callable[[], Any], where: Executor | None = None) -> Later:
     later = Later()
-    future = asyncio.get_running_loop().run_in_executor(None, work)
+    future = asyncio.get_running_loop().run_in_executor(where, work)
 
     def done(ended: asyncio.Future[Any]) -> None:
         with contextlib.suppress(asyncio.CancelledError):

@@ -33,7 +33,8 @@ from .table import Bound, Route
 if TYPE_CHECKING:
     from .shared import Shared
 
-ITEM_REQUESTS_MAX = 64  # writes applied before their replies are looked at: replies may be as large as values
+ITEM_REQUESTS_MAX = 64  # writes applied before their replies are looked at, if these are all OK
+ITEM_VALUES_MAX = 16  # the same, if each may be as large as a value: a gigabyte at most
 NAME = itemgetter(0)
 
 
@@ -230,12 +231,13 @@ class Execution(Completion):
             return False
         run = self.open_run()
         run.add(row, raw)
-        if len(row) <= ITEM_REQUESTS_MAX:
+        count = len(row)
+        if count <= ITEM_VALUES_MAX:
             run.items.append(Item(bound, row))
         else:
-            run.items += [
-                Item(bound, row[at : at + ITEM_REQUESTS_MAX]) for at in range(0, len(row), ITEM_REQUESTS_MAX)
-            ]
+            plain = bound.row is not None and max(map(len, row)) <= bound.plain
+            piece = ITEM_REQUESTS_MAX if plain else ITEM_VALUES_MAX
+            run.items += [Item(bound, row[at : at + piece]) for at in range(0, count, piece)]
         return True
 
     def abandon(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..commands import redirection
 from ..commands.spec import CommandSpec, Kind
-from ..errors import NO_AUTH, CommandError, wrong_arity
+from ..errors import NO_AUTH, OUT_OF_MEMORY, CommandError, wrong_arity
 from . import rights
 from .monitor import refused_while_monitoring
 from .pubsub import refused_in_subscriber_mode
@@ -45,6 +45,8 @@ def refusal(
     if memory.refusal is not None and memory.denies(session, spec):
         full: CommandError = memory.refusal
         return full
+    if bound.name in memory.stretching and memory.exceeds(session, spec, argv):
+        return CommandError(OUT_OF_MEMORY)
     if bound.audit is not None:
         unheard: CommandError | None = session.server.audit.refusal(session, bound, argv)
         if unheard is not None:

@@ -14,6 +14,7 @@ from ..engine.checkpoint import TRIED_AGAIN, Checkpoint
 from ..errors import CommandError, Refused
 from ..limits import HOUSEKEEPING_HZ
 from ..observability.logs import get_log
+from .clock_watch import ClockWatch
 from .recent import PERIOD_S as POINT_S
 from .shared import Shared
 
@@ -35,6 +36,7 @@ class Housekeeping:
         self._shared = shared
         self._checkpoint = checkpoint
         self._expirer = shared.expirer
+        self._clock_watch = ClockWatch(shared.clock.wall_ms(), shared.clock.now())
         self._turn = 0
         self._to_check: list[int] = []
 
@@ -51,6 +53,7 @@ class Housekeeping:
             await self._free()
             if self._turn % SECOND == 0:
                 self._limit_output()
+                self._watch_clock()
                 self._snapshot_if_due()
                 self._shared.publications.tidy()
             if self._turn % POINT == 0:
@@ -100,6 +103,11 @@ class Housekeeping:
             )  # fmt: skip
             self._shared.stats.evicted_clients += 1
             client.kill()
+
+    def _watch_clock(self) -> None:
+        clock = self._shared.clock
+        for line in self._clock_watch.look(clock.wall_ms(), clock.now(), self._shared.machine.time_ms):
+            log.warning(line)
 
     def _snapshot_if_due(self) -> None:
         """By the size of the log since the last one, by its age, or by `save <seconds> <changes>`."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..commands.cluster_facts import mode
 from ..commands.memory import figures
-from ..commands.ports import Server
 from ..identity import REDIS_VERSION, SERVER_NAME, VAYLIX_VERSION
 from ..limits import HOUSEKEEPING_HZ
 from .info_cluster import cluster, raft, replication, sentinel
 from .info_storage import encryption, persistence
+
+if TYPE_CHECKING:
+    from .shared import Shared
 
 Field = tuple[str, Any]
 DAY_S: Final = 86_400
@@ -37,7 +39,7 @@ def human(size: int) -> str:
     return f"{value:.2f}{unit}"
 
 
-def _server(server: Server) -> Iterable[Field]:
+def _server(server: Shared) -> Iterable[Field]:
     settings, process = server.settings, server.process
     uptime = int(server.clock.now() - server.started)
     wall_us = server.clock.wall_us()
@@ -77,7 +79,7 @@ def _server(server: Server) -> Iterable[Field]:
         yield f"listener{number}", f"name={name},bind={address},port={port}"
 
 
-def _clients(server: Server) -> Iterable[Field]:
+def _clients(server: Shared) -> Iterable[Field]:
     widest_in = widest_out = watching = 0
     for client in server.clients:
         widest_in = max(widest_in, client.input_bytes)
@@ -99,7 +101,7 @@ def _clients(server: Server) -> Iterable[Field]:
     yield "total_blocking_keys_on_nokey", 0
 
 
-def _memory(server: Server) -> Iterable[Field]:
+def _memory(server: Shared) -> Iterable[Field]:
     found = figures(server)
     used, resident, peak = found["total.allocated"], found["allocator.resident"], found["peak.allocated"]
     system, counted = server.process.system_memory(), server.memory.used
@@ -153,7 +155,7 @@ def _memory(server: Server) -> Iterable[Field]:
     yield "lazyfreed_objects", 0
 
 
-def _stats(server: Server) -> Iterable[Field]:
+def _stats(server: Shared) -> Iterable[Field]:
     stats, world = server.stats, server.machine.world
     yield "total_connections_received", stats.total_connections_received
     yield "total_commands_processed", stats.total_commands_processed
@@ -209,7 +211,7 @@ def _stats(server: Server) -> Iterable[Field]:
     yield from _refusals(server)
 
 
-def _refusals(server: Server) -> Iterable[Field]:
+def _refusals(server: Shared) -> Iterable[Field]:
     """The end of Stats: who was not let in, and what was too much."""
     stats = server.stats
     yield "acl_access_denied_auth", stats.acl_access_denied_auth
@@ -227,7 +229,7 @@ def _refusals(server: Server) -> Iterable[Field]:
     yield from server.passwords.info().items()
 
 
-def _cpu(server: Server) -> Iterable[Field]:
+def _cpu(server: Shared) -> Iterable[Field]:
     process = server.process
     for suffix, cpu in (
         ("", process.cpu()), ("_children", process.cpu_children()), ("_main_thread", process.cpu_main_thread()),
@@ -236,7 +238,7 @@ def _cpu(server: Server) -> Iterable[Field]:
         yield f"used_cpu_user{suffix}", f"{cpu.user:.6f}"
 
 
-def _commandstats(server: Server) -> Iterable[Field]:
+def _commandstats(server: Shared) -> Iterable[Field]:
     for one in server.stats.used():
         per_call = one.total / 1000 / one.calls if one.calls else 0.0
         yield (
@@ -246,12 +248,12 @@ def _commandstats(server: Server) -> Iterable[Field]:
         )
 
 
-def _errorstats(server: Server) -> Iterable[Field]:
+def _errorstats(server: Shared) -> Iterable[Field]:
     for code, count in sorted(server.stats.errors.items()):
         yield f"errorstat_{code}", f"count={count}"
 
 
-def _latencystats(server: Server) -> Iterable[Field]:
+def _latencystats(server: Shared) -> Iterable[Field]:
     if not server.settings.latency_tracking:
         return
     wanted = server.settings.latency_tracking_info_percentiles
@@ -261,7 +263,7 @@ def _latencystats(server: Server) -> Iterable[Field]:
             yield f"latency_percentiles_usec_{one.name}", shown
 
 
-def _tls(server: Server) -> Iterable[Field]:
+def _tls(server: Shared) -> Iterable[Field]:
     if server.tls is not None:
         yield from server.tls.info().items()
         return
@@ -270,15 +272,15 @@ def _tls(server: Server) -> Iterable[Field]:
         yield f"tls_{kind}_cert_expires_in_seconds", 0
 
 
-def _audit(server: Server) -> Iterable[Field]:
+def _audit(server: Shared) -> Iterable[Field]:
     yield from server.audit.info().items()
 
 
-def _modules(server: Server) -> Iterable[Field]:
+def _modules(server: Shared) -> Iterable[Field]:
     return ()
 
 
-def _keyspace(server: Server) -> Iterable[Field]:
+def _keyspace(server: Shared) -> Iterable[Field]:
     now_ms = server.clock.wall_ms()
     for number, db in enumerate(server.machine.world.databases):
         if db.items:
@@ -287,7 +289,7 @@ def _keyspace(server: Server) -> Iterable[Field]:
             yield f"db{number}", f"keys={len(db.items)},expires={expires},avg_ttl={average}"
 
 
-SECTIONS: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {
+SECTIONS: Final[dict[str, tuple[str, Callable[[Shared], Iterable[Field]]]]] = {
     "server": ("Server", _server),
     "clients": ("Clients", _clients),
     "memory": ("Memory", _memory),
@@ -308,7 +310,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {
 }
 EXTRA: Final = frozenset({"commandstats", "latencystats"})  # only when asked for, or with all
 # Where somebody expects a Sentinel, and not in `all`: tools would take each node for one.
-BY_NAME: Final[dict[str, tuple[str, Callable[[Server], Iterable[Field]]]]] = {"sentinel": ("Sentinel", sentinel)}
+BY_NAME: Final[dict[str, tuple[str, Callable[[Shared], Iterable[Field]]]]] = {"sentinel": ("Sentinel", sentinel)}
 GROUPS: Final = {
     "default": SECTIONS.keys() - EXTRA,
     "all": SECTIONS.keys() - {"modules"},
@@ -316,7 +318,7 @@ GROUPS: Final = {
 }
 
 
-def render(server: Server, sections: Sequence[str]) -> str:
+def render(server: Shared, sections: Sequence[str]) -> str:
     """The sections asked for (none: the default ones) in Redis's order; unknown names are passed over."""
     wanted: set[str] = set()
     for name in sections or ("default",):

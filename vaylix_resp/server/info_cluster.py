@@ -8,12 +8,14 @@ Not here: what is on disk (`info_storage`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..commands.cluster_facts import emulates, members_of
 from ..commands.cluster_view import Address, ClusterView, Member
-from ..commands.ports import Server
 from ..config_cluster import host_and_port
+
+if TYPE_CHECKING:
+    from .shared import Shared
 
 Field = tuple[str, Any]
 NODE_ID: Final = 1  # of the only member of a group of one
@@ -23,7 +25,7 @@ BACKLOG: Final = (
 )  # fmt: skip
 
 
-def replication(server: Server) -> Iterable[Field]:
+def replication(server: Shared) -> Iterable[Field]:
     view = server.cluster
     leader = view.leader if view is not None else None
     if view is None or (leader is not None and leader.id == view.id):
@@ -75,11 +77,11 @@ def _master(view: ClusterView, leader: Member | None) -> Iterable[Field]:
     yield "replica_announced", 1
 
 
-def cluster(server: Server) -> Iterable[Field]:
+def cluster(server: Shared) -> Iterable[Field]:
     yield "cluster_enabled", int(emulates(server.settings))
 
 
-def sentinel(server: Server) -> Iterable[Field]:
+def sentinel(server: Shared) -> Iterable[Field]:
     """As a Sentinel that watches this cluster and nothing else."""
     view, name = server.cluster, server.settings.sentinel_master_name
     leader = view.leader if view is not None else None
@@ -100,7 +102,7 @@ def sentinel(server: Server) -> Iterable[Field]:
 # Raft.
 
 
-def raft(server: Server) -> Iterable[Field]:
+def raft(server: Shared) -> Iterable[Field]:
     """The fields of RedisRaft; those that begin with raft_ and that it lacks are ours."""
     view = server.cluster
     yield from _alone(server) if view is None else _group(view, members_of(server))
@@ -121,7 +123,7 @@ def raft(server: Server) -> Iterable[Field]:
     yield "raft_snapshots_created", checkpoint.count
 
 
-def _alone(server: Server) -> Iterable[Field]:
+def _alone(server: Shared) -> Iterable[Field]:
     """A group whose only member leads itself."""
     settings = server.settings
     yield "raft_node_id", NODE_ID
@@ -159,7 +161,8 @@ def _group(view: ClusterView, members: tuple[Member, ...]) -> Iterable[Field]:
     yield "raft_node_id", view.id
     yield "raft_node_name", view.name
     yield "raft_cluster_id", view.cluster_id
-    yield "raft_state", "removed" if me is None else "up" if view.stopped is None else "differs"
+    lives = "joining" if me is None else "up" if view.stopped is None else "differs"
+    yield "raft_state", "removed" if view.removed else lives
     yield "raft_role", view.role
     yield "raft_is_voting", "yes" if me is not None and me.voter else "no"
     yield "raft_voted_for", -1 if view.voted_for is None else view.voted_for

@@ -7,9 +7,10 @@ something, is one being written, did the last one work. `log_*` and `snapshot_*`
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..commands.ports import Server
+if TYPE_CHECKING:
+    from .shared import Shared
 
 Field = tuple[str, Any]
 
@@ -22,7 +23,7 @@ def _seconds(value: float | None) -> int:
     return -1 if value is None else int(value)
 
 
-def persistence(server: Server) -> Iterable[Field]:
+def persistence(server: Shared) -> Iterable[Field]:
     node, checkpoint, now = server.node, server.checkpoint, server.clock.now()
     running_s = now - checkpoint.started_s if checkpoint.running and checkpoint.started_s is not None else None
     taken = node.failure is None and not node.full
@@ -68,7 +69,7 @@ def persistence(server: Server) -> Iterable[Field]:
     yield from _copies(server)
 
 
-def _time_travel(server: Server) -> Iterable[Field]:
+def _time_travel(server: Shared) -> Iterable[Field]:
     """How far back FLASHBACK and `vaylix pitr restore` reach, and what that costs in bytes."""
     checkpoint, history = server.checkpoint, server.history
     found, now_ms = checkpoint.retention(), server.clock.wall_ms()
@@ -84,7 +85,7 @@ def _time_travel(server: Server) -> Iterable[Field]:
     yield "flashback_last_error", history.last_error
 
 
-def _copies(server: Server) -> Iterable[Field]:
+def _copies(server: Shared) -> Iterable[Field]:
     """The online backup, and how far archive-command has come."""
     archive = server.archive
     pending = archive.pending()
@@ -105,7 +106,7 @@ def _copies(server: Server) -> Iterable[Field]:
     yield "archive_last_error", archive.last_error
 
 
-def _log(server: Server) -> Iterable[Field]:
+def _log(server: Shared) -> Iterable[Field]:
     """The log, and what its fsyncs cost in microseconds."""
     node, fsync = server.node, server.node.fsync
     yield "log_status", "failed" if node.failure is not None else "full" if node.full else "ok"
@@ -114,6 +115,7 @@ def _log(server: Server) -> Iterable[Field]:
     yield "log_last_sequence", node.last_sequence
     yield "log_applied_sequence", node.applied
     yield "log_durable_sequence", node.wal.durable
+    yield "log_time_ahead_ms", max(0, server.machine.time_ms - server.clock.wall_ms())
     yield "log_size", node.wal.total_bytes
     yield "log_segments", len(node.wal.segments())
     yield "log_fsync_count", fsync.count
@@ -123,6 +125,6 @@ def _log(server: Server) -> Iterable[Field]:
     yield "log_fsync_usec_last", fsync.last_us
 
 
-def encryption(server: Server) -> Iterable[Field]:
+def encryption(server: Shared) -> Iterable[Field]:
     """Whether what is written is sealed, and the state of the keyring; never a key."""
     yield from server.keyring.info()

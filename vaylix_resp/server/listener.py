@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Awaitable, Callable
 
-from ..errors import EX_CONFIG, Halt
+from ..errors import EX_CONFIG, Halt, not_allowed
 from ..security.tls import Keeper, Options
 from .connection import Connection
 from .sentinel_door import SERVED, SentinelConnection
@@ -65,9 +66,7 @@ class Listener:
             except OSError as problem:
                 if optional:
                     continue
-                where = display(host, port)
-                raise Halt(EX_CONFIG, f"cannot listen on {where}: {problem.strerror or problem}; choose another "
-                           f"`bind` or `{name}`, or stop who uses it") from problem  # fmt: skip
+                raise cannot_listen(display(host, port), problem, "bind", name) from problem
 
     async def _open_plain(self, host: str | None, port: int, factory: Callable[[], Connection] | None = None) -> None:
         backlog = self._shared.settings.tcp_backlog
@@ -78,6 +77,8 @@ class Listener:
         shared = self._shared
         try:
             if os.path.exists(path):
+                if not stat.S_ISSOCK(os.stat(path).st_mode):  # somebody's data, named by mistake
+                    raise FileExistsError("there is a file that is no socket; choose another `unixsocket`")
                 os.unlink(path)
             self._servers.append(await asyncio.get_running_loop().create_unix_server(lambda: Connection(shared), path))
             if shared.settings.unixsocketperm:
@@ -93,6 +94,14 @@ class Listener:
             self.door.close()
         if self._socket_path and os.path.exists(self._socket_path):
             os.unlink(self._socket_path)
+
+
+def cannot_listen(where: str, problem: OSError, bind: str, port: str) -> Halt:
+    """`bind` and `port`: the directives that say where."""
+    advice = f"choose another `{bind}` or `{port}`, or stop who uses it"
+    if not_allowed(problem):
+        advice = f"choose a `{port}` above 1023, or give the server CAP_NET_BIND_SERVICE"
+    return Halt(EX_CONFIG, f"cannot listen on {where}: {problem.strerror or problem}; {advice}")
 
 
 def display(host: str, port: int) -> str:

@@ -5,11 +5,11 @@ second. Buffers of clients are not in it: they have bounds of their own (`maxmem
 slowly shall not be able to have the keys of others removed.
 With an evicting policy the leader proposes the removal of keys, and every node removes the same ones by the log. Until
 that is applied writes go on, up to a slack above the limit; beyond it those that take memory wait, and when there is no
-room after WAIT_S_MAX, or nothing that may go, they are refused. Commands that make many bytes of a few (`growth`) share
-a batch only as far as there is room for what they make.
+room after WAIT_S_MAX, or nothing that may go, they are refused.
 Promise: what is refused is refused before the log; reads, and writes that only remove, go on. A row of writes costs one
 look at `tight` and one at `stretching`, and without `maxmemory` nothing is counted.
-Not here: which keys go (`state.candidates`); when they were used (`state.usage`).
+Not here: which keys go (`state.candidates`); when they were used (`state.usage`); what commands that make many bytes of
+a few will have made (`foresight`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from ..commands.growth import STRETCH
 from ..commands.operations import EVICT, eviction
 from ..commands.spec import CommandSpec
 from ..errors import OUT_OF_MEMORY, CommandError
-from ..limits import KIB, MIB
+from ..limits import KIB, MIB, VALUE_BYTES_MAX
 from ..observability.logs import get_log
 from ..state import versions
 from ..state.candidates import LFU, LRU, Candidate, Candidates, Policy
 from ..state.footprint import data_bytes
 from ..state.usage import Frequency, Recency, Usage
+from .foresight import NAMES, Foresight
 from .proposals import propose
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ class MemoryLimit:
         self.waits = self.tight = False
         self._limit = self._slack = 0
         self._batch_bytes_max: int = shared.node.batch_bytes  # where there is room
-        self.stretching: Collection[str] = ()  # commands that `crowds` has to be asked about
-        self._stretched = self._before = 0  # what they make that is not applied yet: since the last batch, and before
-        self._stretch_waits = False
+        self.stretching: Collection[str] = ()  # commands that `exceeds` and `crowds` have to be asked about
+        self._foresight = Foresight(shared)
         self._policy: Policy | None = None
         self._going: set[Candidate] = set()  # chosen, and not removed yet
         self._going_bytes = self._in_flight = 0  # what they take, and the entries that they are in
@@ -93,34 +92,27 @@ class MemoryLimit:
         return spec.name not in ("discard", "multi", "watch", "quit", "reset")
 
     def crowds(self, session: Session, spec: CommandSpec, argv: Sequence[bytes]) -> bool:
-        """Whether this request may make so much that it has to wait until what is under way has been applied."""
-        node, unseen = self._shared.node, self._before + self._stretched
-        flying = node.open.size + node.in_flight * node.closed_bytes
-        try:
-            grows = STRETCH[spec.name](session.server.view(session.db), argv, unseen + flying)
-        except CommandError:  # its words are wrong: the command itself says so
+        """Whether this request has to wait until what is under way is applied. One within MULTI is asked at EXEC."""
+        if session.multi is not None and spec.name != "exec":
             return False
-        room = (self._limit + self._slack - data_bytes(self._world)) // BATCH_SHARE
-        if grows and unseen and unseen + grows > room:
-            self._stretch_waits = True
-            return True
-        self._stretched += grows
-        return False
+        room = self._limit + self._slack - data_bytes(self._world)
+        return self._foresight.crowds(session, spec, argv, room // BATCH_SHARE)
+
+    def exceeds(self, session: Session, spec: CommandSpec, argv: Sequence[bytes]) -> bool:
+        """Whether this request makes more than fits: with one value beyond the limit, where others can make room."""
+        if session.multi is not None and spec.name != "exec":
+            return False
+        room = self._limit - data_bytes(self._world)
+        if self._can_evict():
+            room = min(room + VALUE_BYTES_MAX, self._limit)
+        return self._foresight.too_much(session, spec, argv, room)
 
     def changed(self) -> None:
         """Entries have been applied. Hot: once per batch."""
         if self._limit:
             self._look()
-            if self._stretched or self._before:
-                self._applied()
-
-    def _applied(self) -> None:
-        """Another batch, and with it all that is not of the last one."""
-        node = self._shared.node
-        self._before, self._stretched = (self._stretched, 0) if node.open.runs or node.in_flight > 1 else (0, 0)
-        if self._stretch_waits:
-            self._stretch_waits = False
-            self._shared.release_parked()
+        if self._foresight.active:
+            self._foresight.changed()
 
     def tick(self) -> None:
         """Several times a second."""
@@ -128,8 +120,8 @@ class MemoryLimit:
             self._world.usage.tick(self._shared.clock.now())
         if self._limit:
             self._look()
-        if not (self._shared.node.open.runs or self._shared.node.in_flight):  # applied, or failed
-            self._stretched = self._before = 0
+        if self._foresight.active:  # what has failed, or was never logged, is noticed here
+            self._foresight.changed()
 
     def _configure(self) -> None:
         self._read_settings()
@@ -142,7 +134,7 @@ class MemoryLimit:
         settings, world = self._shared.settings, self._world
         self._limit = settings.maxmemory
         self._policy = Policy.named(settings.maxmemory_policy)
-        self.stretching = STRETCH.keys() if self._limit else ()
+        self.stretching = NAMES if self._limit else ()
         share = min(max(self._limit // SLACK_SHARE, SLACK_MIN), SLACK_MAX)
         self._slack = share if self._policy is not None else 0
         if world.weighed != bool(self._limit):

@@ -7,10 +7,12 @@ wrong in words that name what to look at. Not here: whether the process lives (`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..commands.ports import Server
 from ..errors import printable
+
+if TYPE_CHECKING:
+    from .shared import Shared
 
 SYNC_S: Final = 5.0  # an fsync that takes longer is a disk that does not answer; a busy one needs a second at most
 CAUGHT_UP_S: Final = 10.0  # how old what a follower has applied may be; a healthy one is below a second
@@ -22,41 +24,43 @@ class Check(NamedTuple):
     detail: str = ""  # what is wrong; "" if nothing is
 
 
-def _log(server: Server) -> str:
+def _log(server: Shared) -> str:
     failure = server.node.failure
     return f"the log has failed ({failure}): no write is taken until a restart on a healthy disk" if failure else ""
 
 
-def _disk(server: Server) -> str:
+def _disk(server: Shared) -> str:
     return "the disk is full: writes are refused until there is room" if server.node.full else ""
 
 
-def _sync(server: Server) -> str:
+def _sync(server: Shared) -> str:
     since = server.node.syncing_since
     took_s = server.clock.now() - since if since is not None else 0.0
     return f"an fsync has been under way for {took_s:.0f} s: writes wait for the disk" if took_s > SYNC_S else ""
 
 
-def _membership(server: Server) -> str:
+def _membership(server: Shared) -> str:
     view = server.cluster
     if view is None or any(member.id == view.id for member in view.members):
         return ""
-    return "this node is no member of its cluster (any more)"
+    if view.removed:
+        return "this node is no member of its cluster any more"
+    return "this node has joined a cluster, and still lacks what was written there before"
 
 
-def _leader(server: Server) -> str:
+def _leader(server: Shared) -> str:
     view = server.cluster
     known = view is None or view.leader is not None
     return "" if known else "no leader is known: a majority of the nodes has not been heard lately"
 
 
-def _data(server: Server) -> str:
+def _data(server: Shared) -> str:
     view = server.cluster
     stopped = view.stopped if view is not None else None
     return f"this node serves nobody: {stopped.text}" if stopped is not None else ""
 
 
-def _caught_up(server: Server) -> str:
+def _caught_up(server: Shared) -> str:
     view = server.cluster
     if view is None:
         return ""
@@ -66,7 +70,7 @@ def _caught_up(server: Server) -> str:
     return "" if age_s <= CAUGHT_UP_S else f"what is applied here is up to {age_s:.0f} s old"
 
 
-def _maintenance(server: Server) -> str:
+def _maintenance(server: Shared) -> str:
     mode = server.machine.world.maintenance
     if not mode.on:
         return ""
@@ -74,7 +78,7 @@ def _maintenance(server: Server) -> str:
     return f"maintenance mode is on ({said}): writes are refused until MAINTENANCE OFF"
 
 
-CHECKS: Final[dict[str, Callable[[Server], str]]] = {
+CHECKS: Final[dict[str, Callable[[Shared], str]]] = {
     "log": _log,
     "disk": _disk,
     "sync": _sync,
@@ -86,7 +90,7 @@ CHECKS: Final[dict[str, Callable[[Server], str]]] = {
 }
 
 
-def checks_of(server: Server) -> Iterable[Check]:
+def checks_of(server: Shared) -> Iterable[Check]:
     """Every row of the table, in its order."""
     for name, check in CHECKS.items():
         wrong = check(server)

@@ -12,11 +12,12 @@ Not here: how points are drawn (`http.charts`); longer than that is what /metric
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..observability.histogram import NS_SHIFT, Histogram
+from ..observability.metrics import BUCKETS
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -74,8 +75,11 @@ class Recent:
     def _totals(self) -> Totals:
         shared = self._shared
         stats, stages = shared.stats, shared.node.stages
+        executed = Histogram(BUCKETS, NS_SHIFT)
+        for command in stats.used():
+            executed.include(command)
         return Totals(
-            shared.clock.now(), stats.total_commands_processed, added(one.buckets for one in stats.used()),
+            shared.clock.now(), stats.total_commands_processed, tuple(executed.buckets),
             tuple(stages.fsync.buckets), tuple(stages.commit.buckets),
             stats.total_net_input_bytes, stats.total_net_output_bytes,
         )  # fmt: skip
@@ -97,14 +101,9 @@ def between(before: Totals, after: Totals, connections: int, memory: int) -> Poi
     )  # fmt: skip
 
 
-def added(histograms: Iterable[Sequence[int]]) -> Buckets:
-    """All in one."""
-    return tuple(map(sum, zip(*histograms, strict=True)))
-
-
 def gone_by(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """What was counted in between; a histogram that was empty before may have had no buckets at all."""
-    return [b - a for a, b in zip(before or [0] * len(after), after, strict=True)]
+    """What was counted in between."""
+    return [b - a for a, b in zip(before, after, strict=True)]
 
 
 def percentile_us(buckets: Sequence[int], percentile: float) -> float | None:

@@ -45,8 +45,8 @@ CHANGED_REASONS: Final = {
 }
 
 
-def refusal(session: Client, bound: Bound, argv: Argv) -> CommandError | None:
-    """The error for a request that the session's user may not make, or None."""
+def refusal(session: Client, bound: Bound, argv: Argv, db: int | None = None) -> CommandError | None:
+    """The error for a request that the session's user may not make, or None. `db`: not in the session's own."""
     grants, bit = session.grants, bound.bit
     if bit & grants.free:
         return None
@@ -54,7 +54,9 @@ def refusal(session: Client, bound: Bound, argv: Argv) -> CommandError | None:
         return None
     spec = bound.spec
     catalog = session.server.catalog
-    request = catalog.request(spec, argv, session.db if session.multi is None else session.multi.db)
+    if db is None:
+        db = session.db if session.multi is None else session.multi.db
+    request = catalog.request(spec, argv, db)
     denied = grants.check(request)
     if denied is None:
         return _option_refusal(grants, spec, argv, request)
@@ -117,6 +119,7 @@ def renew(session: Client) -> None:
         end(session)
         return
     session.become(session.user)
+    session.recheck_reads()
     kept = session.grants.keeps([*session.channels, *session.shard_channels], session.patterns)
     if not kept or (session.monitor and _may_not_monitor(session)):
         end(session)

@@ -90,6 +90,10 @@ class Session(ABC):
     def recheck(self, requests: Sequence[tuple[CommandSpec, Sequence[bytes], int]]) -> dict[int, CommandError]:
         return rights.recheck(self, requests) if self.limited else {}
 
+    @abstractmethod
+    def recheck_reads(self) -> None:
+        """The user's rights have changed: reads that wait are answered by those that it has now."""
+
     @property
     def subscriptions(self) -> int:
         """Channels and patterns: what makes a RESP2 client a subscriber (shard channels count too)."""

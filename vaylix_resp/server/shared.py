@@ -20,8 +20,13 @@ from ..commands.spec import CommandSpec
 from ..config import Settings
 from ..engine.boot import refuse_unknown
 from ..engine.checkpoint import Checkpoint
+from ..engine.copies.archiver import Archiver
+from ..engine.copies.backups import Backups
+from ..engine.copies.online_backup import OnlineBackup
+from ..engine.history.flashback import Flashback
+from ..engine.keyring import KeyringKeeper
 from ..engine.node import Engine
-from ..engine.password_pool import Workers
+from ..engine.password_pool import PasswordPool, Workers
 from ..engine.publication import Publications, abandoned, name_of
 from ..errors import CommandError
 from ..observability.logs import get_log
@@ -29,6 +34,9 @@ from ..observability.metrics import Stats
 from ..observability.process import Process
 from ..resp.reply import OK, Reply
 from ..security.acl import bytes_of
+from ..security.lockout import Lockout
+from ..state.accounts import Accounts
+from ..state.machine import StateMachine
 from ..state.views import ReadView
 from ..storage.disk import RealDisk
 from . import gate, info, sizes
@@ -52,8 +60,10 @@ from .tracking import TrackingTable
 from .watchers import Watchers
 
 if TYPE_CHECKING:
+    from ..peers.tls import ClusterTls
     from .connection import Connection
     from .execution import Execution
+    from .tls_door import Door
 
 log = get_log("server")
 
@@ -61,14 +71,26 @@ HTTP: Final = (b"post", b"host:")  # first words of an HTTP request: somebody's 
 
 
 class Shared:
-    """One per process. `shutdown` and the services below are given by `app`."""
+    """One per process. `app` gives it `on_shutdown` and the services from `checkpoint` to `archive`."""
 
     checkpoint: Checkpoint
-    keyring: Any
-    history: Any
-    backups: Any
-    online_backup: Any
-    archive: Any
+    keyring: KeyringKeeper
+    history: Flashback
+    backups: Backups
+    online_backup: OnlineBackup
+    archive: Archiver
+    # What tables of functions read (`metrics`): these are checked before the types of `__init__` are known.
+    settings: Settings
+    node: Engine[Any]
+    machine: StateMachine
+    accounts: Accounts
+    stats: Stats
+    clients: Clients
+    tracking: TrackingTable
+    lateness: Lateness
+    passwords: PasswordPool
+    lockout: Lockout
+    memory: MemoryLimit
 
     def __init__(self, settings: Settings, clock: Clock, node: Engine[Any], run_id: str, workers: Workers) -> None:
         self.settings = settings
@@ -111,8 +133,8 @@ class Shared:
         self.on_shutdown: Callable[[bool | None, bool, bool], Reply] = _not_running
         self._cluster: ClusterView | None = None  # a single node without raft-port has none
         self.switching = Switching(self)
-        self.tls: Any = None  # server.tls_door.Door, given by the listener when there is a tls-port
-        self.node_tls: Any = None  # peers.tls.ClusterTls, with tls-cluster
+        self.tls: Door | None = None  # given by the listener when there is a tls-port
+        self.node_tls: ClusterTls | None = None  # with tls-cluster
         self.buffering: set[Connection] = set()  # clients that do not read as fast as they ask
         self.watchers = Watchers(self.machine.world)
         self.machine.on_bug = self._apply_bug
@@ -271,16 +293,14 @@ class Shared:
             client.park()
             return True
         memory = self.memory
-        if (memory.waits and memory.denies(client, bound.spec)) or (
-            client.multi is None and bound.name in memory.stretching and memory.crowds(client, bound.spec, argv)
-        ):
+        if memory.waits and memory.denies(client, bound.spec):
             client.park()
             return True
         if not (self.node.crowded and (self.node.clustered or gate.writes(client, bound.spec))):
-            if not self.observed:
-                return False
             writes_queued = client.multi is not None and client.multi.has_writes
-            if not self.clients.holds(self.clock.now(), bound.spec, writes_queued):
+            if not (self.observed and self.clients.holds(self.clock.now(), bound.spec, writes_queued)) and not (
+                bound.name in memory.stretching and memory.crowds(client, bound.spec, argv)
+            ):  # asked last: what does not crowd is counted as under way
                 return False
         client.park()
         return True

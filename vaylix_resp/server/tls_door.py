@@ -333,7 +333,7 @@ class Door:
             self._taken("the files have changed")
         return stamp
 
-    def info(self) -> dict[str, object]:
+    def info(self) -> dict[str, int | str]:
         """INFO tls: the first six as in Valkey."""
         keeper, material, now_s = self.keeper, self.keeper.material, self.now_s()
         ca = min(material.authorities, key=lambda one: one.not_after_s, default=None)

@@ -15,7 +15,6 @@ from typing import Final
 
 from .scan_order import Rng, ScanOrder
 from .values import VERSION_BYTES, Item
-from .wheel import NOT_EXPIRING as NOT_EXPIRING  # for those who look into `expires`
 from .wheel import Wheel
 
 UNIFORM_SAMPLE_MAX: Final = 4096  # up to here walking to a random position is cheaper than drawing until one hits

@@ -7,6 +7,7 @@ Not here: what commands mean (`commands` gives the table), durability (`engine`)
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ Event = tuple[str, str, bytes, int]  # letter, name, key, database
 Touched = tuple[int, bytes | None]  # database, key; None: the whole database
 
 TRASH_MAX: Final = 64  # databases waiting to be freed; one more frees the oldest at once: a pause has an end
+_FORGET: Final[Callable[[Any], None]] = deque[Any](maxlen=0).append
 BUG: Final = "ERR internal error while applying the request; see the server's log"
 
 
@@ -181,11 +183,16 @@ class StateMachine:
         return self.apply_all((operation,))[0]
 
     def apply_all(self, operations: Iterable[Argv]) -> list[Any]:
-        """Execute the next entries, in order; the reply of each. Hot: one turn of the loop per write."""
+        """Execute the next entries, in order; the reply of each."""
+        replies: list[Any] = []
+        self._apply(operations, replies.append)
+        return replies
+
+    def _apply(self, operations: Iterable[Argv], answer: Callable[[Any], None]) -> None:
+        """Hot: one turn of the loop per write."""
         world, table, root = self.world, self.table, self._root
         world.now_ms = self.time_ms  # a read between two entries may have moved it to the local clock
         sequence = self.applied
-        replies: list[Any] = []
         for operation in operations:
             sequence += 1
             world.sequence = sequence
@@ -201,13 +208,21 @@ class StateMachine:
                 raise
             except Exception as bug:
                 reply = world.failed(operation[0], bug)
-            replies.append(reply)
+            answer(reply)
         self.applied = sequence
-        return replies
 
     def apply_row(self, operations: Sequence[Argv]) -> list[Any]:
         """`apply_all` for operations of one name: at once, if its row handler can do so just now."""
-        if len(operations) > 1 and (row := self.rows.get(operations[0][0])) is not None:
+        replies = self._at_once(operations) if len(operations) > 1 else None
+        return self.apply_all(operations) if replies is None else replies
+
+    def apply_unheard(self, operations: Sequence[Argv]) -> None:
+        """`apply_row` where nobody waits for replies: together they may be larger than memory, so none is kept."""
+        if len(operations) < 2 or self._at_once(operations) is None:
+            self._apply(operations, _FORGET)
+
+    def _at_once(self, operations: Sequence[Argv]) -> list[Any] | None:
+        if (row := self.rows.get(operations[0][0])) is not None:
             world = self.world
             world.now_ms = self.time_ms
             world.sequence = self.applied + 1
@@ -215,7 +230,7 @@ class StateMachine:
             if replies is not None:
                 self.applied += len(operations)
                 return replies
-        return self.apply_all(operations)
+        return None
 
     def read_at(self, now_ms: int) -> None:
         """Set the time by which reads hide expired keys; never before what the log has already seen."""

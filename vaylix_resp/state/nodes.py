@@ -52,6 +52,9 @@ class Nodes:
         ids = {member.id for member in self.members}
         self.differing = {node: known for node, known in self.differing.items() if node in ids}
 
+    def member(self, node: int) -> NodeInfo | None:
+        return next((info for info in self.members if info.id == node), None)
+
     def differs(self, nodes: Sequence[int], difference: Difference) -> None:
         """The first time counts."""
         ids = {member.id for member in self.members}

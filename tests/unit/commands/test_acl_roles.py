@@ -39,6 +39,21 @@ def test_what_each_may_do(accounts, role, may, may_not):
     assert [line for line in may_not.split("|") if allowed(line)] == []
 
 
+WATCHING = ("slowlog", "commandlog", "latency", "trace", "metrics")
+OBSERVED = [spec.name for spec in CATALOG.all() if spec.name.partition("|")[0] in WATCHING and spec.name not in WATCHING[:4]]
+
+
+@pytest.mark.parametrize("role, sees, resets", [
+    ("read-only", False, False), ("read-write", False, False), ("backup", False, False), ("auditor", True, False),
+    ("operator", True, True),
+])  # fmt: skip
+def test_who_sees_slow_requests_sees_all_that_tells_why(accounts, role, sees, resets):
+    assert len(OBSERVED) > 15 and {"metrics", "trace|get", "latency|histogram", "commandlog|reset"} <= {*OBSERVED}
+    for name in OBSERVED:
+        may = accounts.grants(role).check(CATALOG.probe(name)) is None
+        assert may == (resets if name.endswith("|reset") else sees), name
+
+
 @pytest.mark.parametrize("role", PREDEFINED)
 @pytest.mark.parametrize("name", ["acl|setuser", "acl|deluser", "acl|setrole", "acl|delrole", "acl|load", "acl|save",
                                   "config|get", "config|set", "config|rewrite", "debug", "monitor"])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from vaylix_resp.commands import bits
 from vaylix_resp.errors import NOT_AN_INTEGER, SYNTAX
-from vaylix_resp.limits import VALUE_BYTES_MAX
+from vaylix_resp.limits import MIB, VALUE_BYTES_MAX
 
 BITS_MAX = VALUE_BYTES_MAX * 8
 UNIFORM = st.lists(st.sampled_from([0, 255, 255, 0, 1, 128, 254]), max_size=12).map(bytes)
@@ -146,6 +147,16 @@ def test_bitop_not(new_box: Any, value: bytes) -> None:
     box("SET", "k", value)
     assert box("BITOP", "NOT", "k", "k") == len(value)
     assert box("GET", "k") == (bytes_of([1 - bit for bit in bits_in(value)]) or None)
+
+
+def test_bitop_holds_one_value_at_a_time(box: Any) -> None:
+    """It is in the log: what takes more memory than there is would keep every start from succeeding."""
+    box("SET", "k", b"x" * MIB)
+    tracemalloc.start()
+    box("BITOP", "AND", "to", *["k"] * 60)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert box("GET", "to") == b"x" * MIB and peak < 10 * MIB
 
 
 def test_bitop_events(box: Any) -> None:

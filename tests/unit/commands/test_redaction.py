@@ -4,6 +4,7 @@ import pytest
 
 from vaylix_resp.commands.redaction import redacted
 from vaylix_resp.commands.spec import CommandSpec, Kind
+from vaylix_resp.directives import DIRECTIVES
 
 
 def spec(name):
@@ -41,6 +42,9 @@ def spec(name):
     ("config|set", "CONFIG SET timeout requirepass", "CONFIG SET timeout requirepass"),
     ("config|set", "CONFIG SET timeout requirepass pw", "CONFIG SET timeout requirepass *"),
     ("config|set", "CONFIG SET requirepass", "CONFIG SET requirepass"),
+    ("config|set", "CONFIG SET archive-command pw hz 20", "CONFIG SET archive-command * hz 20"),
+    ("config|set", "CONFIG SET archive-command curl -u me:pw", "CONFIG SET archive-command * * *"),
+    ("config|set", "CONFIG SET master-key-command pw", "CONFIG SET master-key-command *"),
     ("config|get", "CONFIG GET requirepass", "CONFIG GET requirepass"),
     ("acl|setuser", "ACL SETUSER u on >pw pw2", "ACL SETUSER * * * *"),
     ("acl|setpass", "ACL SETPASS pw pw2", "ACL SETPASS * *"),
@@ -57,3 +61,12 @@ def spec(name):
 def test_secrets_are_not_shown(name, line, shown):
     words = [b"(redacted)" if word == "*" else word.encode() for word in shown.split()]
     assert list(redacted(spec(name), [word.encode() for word in line.split()])) == words
+
+
+def test_what_holds_passwords_or_is_run_by_a_shell_is_marked():
+    kinds = {"a command", "a password", "a passphrase", "a secret"}
+    marked = {name for name, row in DIRECTIVES.items() if row.spec.secret or row.spec.sensitive}
+    assert {name for name, row in DIRECTIVES.items() if getattr(row.spec.kind, "what", "") in kinds} <= marked
+    assert {name for name in DIRECTIVES if name.endswith(("-command", "-pass", "-secret", "-token"))} - marked == {
+        "enable-debug-command"  # no, yes or local
+    }

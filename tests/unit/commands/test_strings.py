@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vaylix_resp.commands import strings
 from vaylix_resp.commands.arguments import INT64_MAX
+from vaylix_resp.commands.operations import transaction
 from vaylix_resp.commands.spec import DECLARED
 from vaylix_resp.errors import NOT_AN_INTEGER, SYNTAX
 from vaylix_resp.limits import VALUE_BYTES_MAX
@@ -263,3 +264,30 @@ def test_a_write_moves_the_version_once(box: Any) -> None:
     for line in ("SET k v EX 10", "SETEX k 10 v", "APPEND k v", "GETEX k EX 20", "GETSET k w"):
         box(*words(line))
         assert box.db().version(b"k") == box.machine.applied, line
+
+
+@pytest.mark.parametrize("keys, answered", [(["k"] * 8, True), (["k", "gone", "k"] * 5, True), (["k"] * 11, False)])
+def test_mget_answers_no_more_than_fits(box: Any, monkeypatch: pytest.MonkeyPatch, keys: list[str], answered: bool) -> None:
+    """Each time a key is named its value is copied: a small request could ask for more than there is memory."""
+    monkeypatch.setattr(strings, "REPLY_BYTES_MAX", 1000)
+    value = b"x" * 100
+    box("SET", "k", value)
+    reply = box("MGET", *keys)
+    if answered:
+        assert reply == [value if key == "k" else None for key in keys]
+    else:
+        assert reply == strings.REPLY_TOO_LARGE
+
+
+def test_mget_in_a_block_removes_what_has_expired_however_much_it_asks_for(
+    box: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that knew no bound did, and the same log has to make the same state."""
+    monkeypatch.setattr(strings, "REPLY_BYTES_MAX", 1000)
+    box("SET", "k", b"x" * 1100)
+    box("SET", "late", "1", "PX", "5")
+    box.now += 10
+    box.machine.begin_batch(box.now, 1)
+    (refused,) = box.machine.apply(transaction([], [(0, (b"MGET", *[b"k"] * 20, b"late"))]))
+    assert refused.text == strings.REPLY_TOO_LARGE
+    assert b"late" not in box.machine.world.databases[0].items

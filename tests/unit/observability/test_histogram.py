@@ -58,5 +58,20 @@ def test_a_percentile_lies_in_the_bucket_of_its_value(percentile: float, low: in
     assert counts().percentile(percentile) == 0
 
 
+def test_one_takes_in_what_another_has_counted() -> None:
+    both, one, other = counts(), counts(), counts()
+    for values, histogram in (((1, 2, 1000), one), ((2, 1 << 40), other)):
+        for value in values:
+            histogram.add(value)
+            both.add(value)
+    held = one.buckets
+    one.include(other)
+    assert (one.buckets, one.total) == (both.buckets, both.total) and one.buckets is held
+    assert other.count == 2
+    for stranger in (durations(), Histogram(COUNTS, 1), Histogram(3)):
+        with pytest.raises((AssertionError, ValueError)):
+            one.include(stranger)
+
+
 def test_what_the_sizes_are_said_to_reach() -> None:
     assert (durations().cumulative()[-2][0], counts().cumulative()[-2][0]) == (1 << 10 + DURATIONS - 2, 1 << COUNTS - 2)

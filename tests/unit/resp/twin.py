@@ -1,6 +1,6 @@
 """The grammar of requests once more, slowly: the whole input at once, byte by byte, written after Redis's C.
 
-What the quick reader makes of the same bytes, in whatever pieces, has to be the same (STYLE.md: a slow twin).
+What the quick reader makes of the same bytes, in whatever pieces, has to be the same.
 """
 
 from __future__ import annotations

@@ -145,11 +145,12 @@ def test_a_wrong_master_key_is_told_from_damage_and_changes_nothing(disk, keyrin
     assert (disk.calls, disk.read_file(PATH)) == (0, before)
 
 
-def test_a_newer_format_is_named(keyring):
-    body = {**json.loads(keyring.export()), "format": 2}
+@pytest.mark.parametrize("number, shown", [(2, "2"), ("\n" * 100, r"'\\n\\n")])
+def test_a_newer_format_is_named(keyring, number, shown):
+    body = {**json.loads(keyring.export()), "format": number}
     del body["checksum"]
     raw = json.dumps({"checksum": module._checksum(body), **body}, indent=2).encode() + b"\n"
-    with pytest.raises(KeyringError, match="format version 1, this one is 2") as refused:
+    with pytest.raises(KeyringError, match=f"format version 1, this one is {shown}") as refused:
         Keyring.load(raw, MASTER, PATH)
     assert refused.value.exit_code == EX_DATA
 

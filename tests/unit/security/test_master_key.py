@@ -132,9 +132,9 @@ def test_a_command_without_a_key_is_refused(command):
 
 
 def test_a_command_that_hangs_is_killed_with_all_that_it_started(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "COMMAND_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(module, "COMMAND_TIMEOUT_S", 2.0)  # long enough for a busy machine to start it
     pid_file = tmp_path / "pid"
-    with pytest.raises(KeyringError, match="no answer within 0.2 s"):
+    with pytest.raises(KeyringError, match="no answer within 2 s"):
         choose("/d", command=f"sleep 300 & echo $! > '{pid_file}'; wait").read(RealDisk())
     pid = int(pid_file.read_text())
     for _ in range(500):  # an orphan is reaped by init, or stays a zombie
@@ -150,7 +150,7 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(monkeypatch, tm
 
 def test_a_command_that_leaves_a_daemon_behind_does_not_hang_either(monkeypatch, tmp_path):
     """It has left the group, and holds the pipe as long as it lives."""
-    monkeypatch.setattr(module, "COMMAND_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(module, "COMMAND_TIMEOUT_S", 2.0)
     pid_file = tmp_path / "pid"
     began = time.monotonic()
     with pytest.raises(KeyringError, match="no answer"):

@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
+from tests.unit.engine import lab
 from vaylix_resp.config import Settings
 from vaylix_resp.engine import boot, entries
 from vaylix_resp.engine.founding import found
@@ -27,7 +28,6 @@ from vaylix_resp.server.connection import Connection
 from vaylix_resp.server.entrance import cost_of, policy_of
 from vaylix_resp.server.shared import Shared
 from vaylix_resp.state.digest import digest_hex
-from vaylix_resp.storage.errors import DiskFull, WalFailed
 from vaylix_resp.storage.log_files import WalConfig
 from vaylix_resp.storage.store import Store
 
@@ -246,13 +246,7 @@ class Stage:
         return self.node.seal()
 
     def land(self, batch: Batch) -> None:
-        """The batch is written and synced; or the disk says what is wrong with it."""
-        try:
-            self.node.persist(batch)
-        except (DiskFull, WalFailed) as failure:
-            self.node.rejected(batch, failure)
-        else:
-            self.node.persisted(batch)
+        lab.land(self.node, batch)
 
     def commit(self) -> int:
         """Until nothing waits for the log; how many batches that took."""

@@ -4,16 +4,21 @@ import pytest
 
 from vaylix_resp.errors import INDETERMINATE
 from vaylix_resp.limits import MIB
-from vaylix_resp.server.execution import ITEM_REQUESTS_MAX
+from vaylix_resp.server.execution import ITEM_REQUESTS_MAX, ITEM_VALUES_MAX
 
 
-def test_many_writes_are_applied_in_pieces(stage):
+@pytest.mark.parametrize("request_, piece, replies", [
+    ("SET a 1", ITEM_REQUESTS_MAX, ["+OK"] * 192), ("INCR n", ITEM_VALUES_MAX, [f":{n}" for n in range(1, 193)]),
+    ("SET a 1 GET", ITEM_VALUES_MAX, ["_"] + ["1"] * 191), ("GETEX a", ITEM_VALUES_MAX, ["_"] * 192),
+])  # fmt: skip
+def test_many_writes_are_applied_in_pieces(stage, request_, piece, replies):
+    """Short ones where each may be answered with a large value."""
     client = stage.connect()
-    client.send(*[f"INCR n{n % 3}" for n in range(3 * ITEM_REQUESTS_MAX)])
+    client.send(*[request_] * 192)
     (run,) = stage.node.open.runs
-    assert [len(item.requests) for item in run.items] == [ITEM_REQUESTS_MAX] * 3
+    assert [len(item.requests) for item in run.items] == [piece] * (192 // piece)
     stage.commit()
-    assert client.heard() == [f":{n // 3 + 1}" for n in range(3 * ITEM_REQUESTS_MAX)]
+    assert client.heard() == replies
 
 
 # A log that fails.
@@ -142,10 +147,10 @@ def test_many_large_values_behind_a_write_leave_one_by_one(stage):
 
 def test_many_large_values_of_writes_leave_in_pieces(stage):
     client = stage.connect(("SET", "big", "x" * MIB))
-    count = 3 * ITEM_REQUESTS_MAX
+    count = 3 * ITEM_VALUES_MAX
     client.send(*["GETEX big"] * count)
     held = []
     client.wire.on_write = lambda data: held.append(len(data))
     stage.commit()
-    assert max(held) < (ITEM_REQUESTS_MAX + 2) * MIB and len(held) >= 3
+    assert max(held) < (ITEM_VALUES_MAX + 2) * MIB and len(held) >= 3
     assert len(client.heard()) == count

@@ -379,6 +379,7 @@ def test_a_single_reply_may_pass_the_limit(stage):
     client = stage.connect(("SET", "big", BIG * 8))
     client.wire.slow = True
     client.send("GET big")
+    client.session.check_limits(stage.clock.now())
     assert not client.closed and len(client.wire.unsent) > 8 * MIB
     client.send("PING")
     assert not client.closed, "it is not even read"

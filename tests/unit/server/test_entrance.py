@@ -1,13 +1,20 @@
 """CONFIG SET requirepass changes users once every setting of the request has been taken; the ACL file."""
 
+import asyncio
 import os
+import threading
+from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.server.front import Stage
-from vaylix_resp.server.entrance import read_file
+from vaylix_resp.resp.reply import OK
+from vaylix_resp.server import entrance
+from vaylix_resp.server.entrance import AccountFile, read_file
+from vaylix_resp.storage.disk import RealDisk
 
 PASS = "-WRONGPASS invalid username-password pair or user is disabled."
+CONTENTS = (b"user one off\n", b"user two off\n", b"user three off\n")
 HISTORY = "-ERR The password is one of the last 3 (password-history)"
 
 
@@ -106,6 +113,29 @@ def test_an_acl_file_that_is_a_pipe_is_refused(tmp_path):
         read_file(str(tmp_path / "pipe"))
 
 
+def test_the_acl_file_is_written_once_at_a_time_and_ends_as_it_was_saved_last(tmp_path, monkeypatch):
+    """Two at once would write to one temporary file, and leave a mixture under its name."""
+    steps, go, write = [], threading.Event(), RealDisk.replace_private_file
+
+    def slow(disk, path, content):
+        steps.append(("begin", content))
+        assert go.wait(10)
+        write(disk, path, content)
+        steps.append(("end", content))
+
+    async def save_three_times():
+        loop, file, ended = asyncio.get_running_loop(), AccountFile(str(tmp_path / "users.acl")), asyncio.Queue()
+        for content in CONTENTS:
+            file.write(content).listen(ended.put_nowait)
+        loop.call_later(0.05, go.set)  # were they written at once, all would have begun by then
+        return [await asyncio.wait_for(ended.get(), 10) for _ in CONTENTS]
+
+    monkeypatch.setattr(RealDisk, "replace_private_file", slow)
+    assert asyncio.run(save_three_times()) == [OK] * 3
+    assert steps == [(step, content) for content in CONTENTS for step in ("begin", "end")]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"users.acl": CONTENTS[-1]}
+
+
 def test_who_asked_may_go_away(stage):
     _, work = hold(stage)
     gone = stage.connect()
@@ -114,3 +144,14 @@ def test_who_asked_may_go_away(stage):
     work(0)
     del stage.shared.entrance._workers.run
     assert stage.connect().ask("PING", "AUTH one") == ["-NOAUTH Authentication required.", "+OK"]
+
+
+@pytest.mark.parametrize("user, shown", [("admin", "user admin;"), ("hunter2", "user that does not exist;")])
+def test_a_name_that_is_nobody_s_is_not_in_the_log(stage, monkeypatch, user, shown):
+    """It may be a password in the wrong place, which a client repeats until it is locked out."""
+    told = []
+    monkeypatch.setattr(entrance, "log", SimpleNamespace(warning=lambda text, **more: told.append(text)))
+    assert stage.admin.ask("CONFIG SET login-user-limit 3 login-address-limit 0", "ACL SETUSER admin on >pass") == ["+OK"] * 2
+    for _ in range(4):
+        stage.connect().ask(f"AUTH {user} wrong")
+    assert len(told) == 1 and shown in told[0]

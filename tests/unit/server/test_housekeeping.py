@@ -101,6 +101,17 @@ def test_flushed_memory_is_freed_over_the_turns(stage, monkeypatch):
     assert not stage.node.machine.world.trash
 
 
+def test_a_log_that_is_ahead_of_the_clock_is_told_of_once(stage, monkeypatch):
+    said = []
+    monkeypatch.setattr(module, "log", SimpleNamespace(warning=said.append))
+    client = stage.connect()
+    stage.clock.ms += 3_600_000
+    client.ask("SET k v")
+    stage.clock.ms -= 3_600_000
+    turns(stage, 5 * SECOND, monkeypatch)
+    assert len(said) == 1 and "the log is 3599 s ahead of this machine's clock" in said[0]
+
+
 def test_a_pause_ends(stage, monkeypatch):
     client, _ = stage.connect(), stage.connect("CLIENT PAUSE 250 ALL")
     client.send("PING")

@@ -9,7 +9,7 @@ from vaylix_resp.observability.metrics import record
 from vaylix_resp.resp.writer import encode
 from vaylix_resp.server.info import SECTIONS, human, render
 
-# What RedisInsight and redis_exporter read (CONVENTIONS, section 10), but for fields of replicas and sentinels.
+# What RedisInsight and redis_exporter read (their sources name the fields), but for fields of replicas and sentinels.
 READ_BY_TOOLS = """
 redis_version uptime_in_seconds redis_mode process_id redis_build_id os tcp_port connected_clients blocked_clients
 maxclients tracking_clients pubsub_clients watching_clients client_recent_max_input_buffer
@@ -185,6 +185,12 @@ def test_the_state_of_the_log(server, failure, full, status, write):
     found = fields(server, "persistence")
     assert (found["log_status"], found["aof_last_write_status"]) == (status, write)
     assert found["log_failure"] == (failure or "")
+
+
+@pytest.mark.parametrize(("ahead_ms", "shown"), [(5_000, "5000"), (0, "0"), (-5_000, "0")])
+def test_a_log_that_is_ahead_of_the_clock(server, ahead_ms, shown):
+    server.machine.time_ms = server.clock.wall_ms() + ahead_ms
+    assert fields(server, "persistence")["log_time_ahead_ms"] == shown
 
 
 def test_fsyncs(server):

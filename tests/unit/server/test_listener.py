@@ -7,18 +7,13 @@ import stat
 
 import pytest
 
+from bench.processes import free_port
 from tests.patience import PATIENCE_S
 from tests.unit.security import pki
 from tests.unit.server.front import Stage, pack
 from vaylix_resp.errors import EX_CONFIG, Halt
 from vaylix_resp.security.tls import TlsError
-from vaylix_resp.server.listener import Listener, display
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from vaylix_resp.server.listener import Listener, cannot_listen, display
 
 
 @pytest.fixture
@@ -77,6 +72,14 @@ async def test_an_address_in_use(opened):
     assert halt.value.exit_code == EX_CONFIG
     assert str(halt.value).startswith(f"cannot listen on 127.0.0.1:{port}: ") and "choose another" in str(halt.value)
     await opened(port=port, bind=("-127.0.0.1",))  # an optional address is passed over
+
+
+def test_a_port_that_only_root_may_have():
+    said = str(cannot_listen("127.0.0.1:80", PermissionError(13, "Permission denied"), "bind", "port"))
+    assert said == (
+        "cannot listen on 127.0.0.1:80: Permission denied; choose a `port` above 1023, or give the server "
+        "CAP_NET_BIND_SERVICE"
+    )
 
 
 async def test_no_port_no_tcp(opened):
@@ -180,6 +183,14 @@ async def test_what_an_earlier_server_left_is_replaced(opened, tmp_path):
     reader, writer = await asyncio.open_unix_connection(path)
     assert await ask(reader, writer, "PING") == b"+PONG\r\n"
     writer.close()
+
+
+async def test_no_file_is_deleted_for_a_unix_socket(opened, tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(Halt, match="no socket"):
+        await opened(unixsocket=str(path))
+    assert path.read_text() == "data"
 
 
 async def test_a_unix_socket_that_cannot_be_made(opened, tmp_path):

@@ -28,9 +28,14 @@ def disk_busy(server):
     server.node.syncing_since = server.clock.now() - 4
 
 
-def removed(server):
+def joining(server):
     server.cluster = FakeView(me=2)
     server.cluster.members = tuple(one for one in server.cluster.members if one.id != IDS[2])
+
+
+def removed(server):
+    joining(server)
+    server.cluster.removed = True
 
 
 def leaderless(server):
@@ -66,7 +71,8 @@ def maintenance(server):
         (disk_full, "disk", "the disk is full"),
         (disk_silent, "sync", "under way for 7 s"),
         (disk_busy, None, ""),
-        (removed, "membership", "no member of its cluster"),
+        (joining, "membership", "still lacks what was written there"),
+        (removed, "membership", "no member of its cluster any more"),
         (leaderless, "leader", "a majority of the nodes has not been heard"),
         (differs, "data", "its data differ"),
         (never_fresh, "caught-up", "not known yet"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.server.front import Stage
-from vaylix_resp.server.recent import PERIOD_S, POINTS_MAX, Totals, added, between, gone_by, percentile_us
+from vaylix_resp.server.recent import PERIOD_S, POINTS_MAX, Totals, between, gone_by, percentile_us
 
 BEFORE = Totals(at=100.0, requests=1000, executed=(5, 5, 0), fsync=(0, 2, 0), commit=(0, 0, 2), received=10_000, sent=20_000)
 
@@ -41,11 +41,6 @@ def test_counters_that_fell_make_no_point(facts):
 
 def test_a_histogram_that_was_reset_says_nothing():
     assert percentile_us(gone_by((5, 5), (1, 7)), 99) is None
-
-
-def test_histograms_are_added_bucket_by_bucket():
-    assert added([[1, 2], [10, 20]]) == (11, 22)
-    assert added([]) == () and gone_by((), (3, 4)) == [3, 4]
 
 
 def test_a_server_takes_points_of_its_traffic(stage):

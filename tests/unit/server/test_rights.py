@@ -120,6 +120,27 @@ def test_new_rights_count_for_sessions_that_are_there(stage):
     assert client.ask("GET b") == [NO_KEY]
 
 
+CHANGED = (
+    "-NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is "
+    "no longer allowed for the following reason: no permission to touch the specified keys"
+)
+
+
+@pytest.mark.parametrize("setting", ["", "CLIENT TRACKING ON", "CLIENT NO-TOUCH ON"])
+def test_a_read_that_waits_is_answered_by_the_rights_of_when_it_runs(stage, setting):
+    """On a follower it waits for what was written since: that may have been written because the user lost its rights."""
+    client = enter(stage, "~a:*", "+@all")
+    stage.admin.ask("SET a:1 before", "SET b secret")
+    if setting:
+        client.ask("HELLO 3", setting)
+    stage.admin.send("ACL SETUSER u resetkeys ~b", "SET a:1 secret")
+    got = client.ask("SET a:2 x", "GET a:1", "MGET a:1 a:2", "SELECT 1", "SELECT 0", "MULTI", "GET a:1", "ECHO y", "EXEC")
+    got = [one for one in got if not one.startswith(">")]  # what tracking says
+    assert got == ["+OK", NO_KEY, NO_KEY, "+OK", "+OK", "+OK", "+QUEUED", "+QUEUED", f"[{CHANGED} y]"]
+    assert client.ask("STRLEN b", "GET a:1") == [":6", NO_KEY]
+    assert stage.shared.stats.acl_access_denied_key == 4
+
+
 def test_requests_behind_a_change_of_one_s_own_rights_feel_it(stage):
     client = enter(stage, "~*", "&*", "+@all")
     assert client.ask("ACL SETUSER u -get", "GET a") == ["+OK", no_command("u", "get")]

@@ -1,6 +1,10 @@
 """MONITOR's lines: format, escapes, what is hidden, what is skipped."""
 
+import sys
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.fake_server import FakeServer
 from vaylix_resp.commands.spec import DECLARED
@@ -21,6 +25,32 @@ WHEN = 1339518083107412
 ])  # fmt: skip
 def test_escapes(word, shown):
     assert quoted(word) == shown
+
+
+NAMED = {b"\\": b"\\\\", b'"': b'\\"', b"\n": b"\\n", b"\r": b"\\r", b"\t": b"\\t", b"\a": b"\\a", b"\b": b"\\b"}
+
+
+def obvious(word):
+    """Redis's `sdscatrepr`, byte by byte."""
+    bytewise = [word[at : at + 1] for at in range(len(word))]
+    shown = [NAMED.get(one, one if b" " <= one <= b"~" else b"\\x%02x" % ord(one)) for one in bytewise]
+    return b'"' + b"".join(shown) + b'"'
+
+
+@given(st.binary(max_size=40) | st.lists(st.sampled_from([b"\\", b"'", b'"', b"\a", b"\b", b"\0", b"x07", b"x"])).map(b"".join))
+def test_escapes_are_redis_s(word):
+    assert quoted(word) == obvious(word)
+
+
+def test_no_byte_of_a_binary_value_costs_a_call():
+    """A monitor of large binary values would hold everybody up."""
+    calls = []
+    sys.setprofile(lambda frame, event, what: calls.append(event))
+    try:
+        quoted(bytes(range(256)) * 100)
+    finally:
+        sys.setprofile(None)
+    assert len(calls) < 100
 
 
 @pytest.mark.parametrize("db, addr, shown", [

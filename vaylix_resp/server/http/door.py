@@ -15,8 +15,8 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from ...config import Settings
-from ...errors import EX_CONFIG, Halt
-from ..listener import display
+from ...errors import Halt
+from ..listener import cannot_listen, display
 from .pages import Site
 from .service import HttpService
 
@@ -66,9 +66,7 @@ class HttpDoor:
                 sock.listen(BACKLOG)
         except OSError as problem:
             if not optional:
-                where = display(host, port)
-                raise Halt(EX_CONFIG, f"cannot listen on {where}: {problem.strerror or problem}; choose another "
-                           "`http-bind` or `http-port`, or stop who uses it") from problem  # fmt: skip
+                raise cannot_listen(display(host, port), problem, "http-bind", "http-port") from problem
 
     async def serve(self, server: Shared, phase: str = "") -> None:
         """From the main loop on, about this server."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .service import HttpService
 
 HEAD_BYTES_MAX: Final = 16 * 1024  # of a request: its first line and its headers
+PIECE_BYTES: Final = 1024  # h11 measures only what is not whole yet: given all at once, it takes a head of any size
 REQUEST_S: Final = 10.0  # from the first byte of a request to its last; and from a new connection to its first byte
 IDLE_S: Final = 75.0  # between two requests: longer than scrapers usually wait
 WRITE_S: Final = 10.0  # for a page to be read
@@ -35,6 +36,8 @@ class HttpConnection(asyncio.Protocol):
         self._head: h11.Request | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._served = self._unread = self._ended = False
+        self._unheard = b""  # has come, and h11 has not been told
+        self.spent_s = 0.0  # of the loop's time, on reading the next request and on writing the last answer
         self.request: Request | None = None
         self.transport: asyncio.Transport
 
@@ -47,14 +50,17 @@ class HttpConnection(asyncio.Protocol):
         self._service.enter(self)
 
     def data_received(self, data: bytes) -> None:
+        began = self._service.now()
         if self._idle:
             self._wait(REQUEST_S)
-        self._hear(data)
+        self._unheard += data
+        self._look()
+        self.spent_s += self._service.now() - began
 
     def eof_received(self) -> bool:
         """A client that only says no more still wants its answer."""
         self._ended = True
-        self._hear(b"")
+        self._look()
         return self.request is not None or self._unread
 
     def pause_writing(self) -> None:
@@ -82,11 +88,13 @@ class HttpConnection(asyncio.Protocol):
     def answer(self, page: Page) -> None:
         """To `request`."""
         assert self.request is not None
+        began = self._service.now()
         self.request = None
         self._send(page)
         self._served = True
         if not self._unread:
             self._next()
+        self.spent_s += self._service.now() - began
 
     def close(self) -> None:
         """Now."""
@@ -96,16 +104,12 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def _idle(self) -> bool:
-        return self._http.their_state is h11.IDLE and not self._http.trailing_data[0]
-
-    def _hear(self, data: bytes) -> None:
-        if self._http.their_state is h11.ERROR or self.transport.is_closing():
-            return
-        self._http.receive_data(data)
-        self._look()
+        return self._http.their_state is h11.IDLE and not self._http.trailing_data[0] and not self._unheard
 
     def _look(self) -> None:
         """As far as the bytes go, or to the end of one request."""
+        if self._http.their_state is h11.ERROR or self.transport.is_closing():
+            return
         try:
             while self.request is None:
                 event = self._http.next_event()
@@ -119,8 +123,11 @@ class HttpConnection(asyncio.Protocol):
                 elif isinstance(event, h11.ConnectionClosed):
                     self.transport.close()
                     return
-                else:  # NEED_DATA, or PAUSED behind a request that is being answered
+                elif event is h11.PAUSED or not (self._unheard or self._ended):
                     return
+                else:
+                    piece, self._unheard = self._unheard[:PIECE_BYTES], self._unheard[PIECE_BYTES:]
+                    self._http.receive_data(piece)  # b"": there is no more
         except h11.RemoteProtocolError as wrong:
             self._refuse(text(wrong.error_status_hint, _phrase(wrong.error_status_hint)))
 

@@ -1,8 +1,8 @@
 """All connections of `http-port`: how many there may be, and when a page is made.
 
-Promises: whoever comes is let in, at the cost of who is missed least; pages together take at most one part in PACE of
-the loop's time, however much is asked for, and so do probes, which do not wait for pages; whoever asks too much waits,
-and so do others here, but no client of the server. Units: seconds.
+Promises: whoever comes is let in, at the cost of who is missed least; pages together, with reading what asks for them
+and sending them, take at most one part in PACE of the loop's time, however much is asked for, and so do probes, which
+do not wait for pages; whoever asks too much waits, and so do others here, but no client of the server. Units: seconds.
 Not here: HTTP (`protocol`), pages (`routes`), sockets (`door`).
 """
 
@@ -55,7 +55,8 @@ class Lane:
         began = self._now()
         page = routes.answer(self._site, connection.request)
         now = self._now()
-        self.free_at = now + (PACE - 1) * (now - began)
+        self.free_at = now + (PACE - 1) * (connection.spent_s + now - began)
+        connection.spent_s = 0.0
         connection.answer(page)
         self._schedule()
 
@@ -64,7 +65,7 @@ class HttpService:
     """On one event loop."""
 
     def __init__(self, site: Site, loop: asyncio.AbstractEventLoop, now: Callable[[], float] = perf_counter) -> None:
-        self._loop = loop
+        self._loop, self.now = loop, now
         self._connections: dict[HttpConnection, None] = {}  # oldest first
         self.pages, self.probes = Lane(site, loop, now), Lane(site, loop, now)
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from ...error_codes import CODES
 from ...observability.exposition import Distribution, seconds_of
-from ...observability.histogram import Histogram
-from ...observability.metrics import OTHER_ERRORS
+from ...observability.histogram import NS_SHIFT, Histogram
+from ...observability.metrics import BUCKETS, OTHER_ERRORS
 from .table import Metric, Read, Scrape, counter, gauge, histogram
 
 KNOWN: Final = frozenset(one.code for one in CODES)
@@ -27,11 +27,9 @@ def _durations(at: Scrape) -> dict[str, Distribution]:
     for one in at.server.stats.used():
         name = one.name.partition("|")[0]
         family = commands[name].group if name in commands else "other"
-        known = merged.get(family)
-        if known is None:
-            known = merged[family] = Histogram(len(one.buckets), one.shift)
-        known.buckets = [a + b for a, b in zip(known.buckets, one.buckets, strict=True)]
-        known.total += one.total
+        if family not in merged:
+            merged[family] = Histogram(BUCKETS, NS_SHIFT)
+        merged[family].include(one)
     return {family: seconds_of(one) for family, one in merged.items()}
 
 

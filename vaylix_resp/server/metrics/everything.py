@@ -5,9 +5,8 @@ To add one: a row in the module of its subject, then `python -m compat.metrics`,
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ...commands.ports import Server
 from ...observability.exposition import Family, flat, page
 from ...observability.process import Process
 from .cluster import CLUSTER
@@ -18,6 +17,9 @@ from .process import EARLY, EarlyScrape
 from .security import SECURITY
 from .table import Metric, Scrape, gauge, measured
 from .traffic import TRAFFIC
+
+if TYPE_CHECKING:
+    from ..shared import Shared
 
 SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "Process": EARLY,
@@ -35,7 +37,7 @@ assert len(FAMILIES) == len(METRICS), "two families have one name"
 NOT_READY: Final = tuple(gauge(one.name, one.help, lambda _: 0) for one, _ in CLUSTER if one.name == "ready")
 
 
-def text(server: Server, phase: str = "") -> bytes:
+def text(server: Shared, phase: str = "") -> bytes:
     """The page. `phase`: why the server does not serve clients, "" if it does."""
     return page(measured(METRICS, Scrape(server, phase)))
 
@@ -45,6 +47,6 @@ def early_text(process: Process, phase: str) -> bytes:
     return page(measured(EARLY + NOT_READY, EarlyScrape(process, phase)))
 
 
-def samples(server: Server) -> dict[str, int | float]:
+def samples(server: Shared) -> dict[str, int | float]:
     """Every sample by its name on the page."""
     return flat(measured(METRICS, Scrape(server)))

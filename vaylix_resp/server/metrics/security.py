@@ -47,7 +47,7 @@ def _certificates(at: Scrape) -> dict[str, int]:
 
 
 def _tls(name: str) -> Read:
-    return lambda at: at.server.tls.info()[f"tls_{name}"] if at.server.tls is not None else None
+    return lambda at: int(at.server.tls.info()[f"tls_{name}"]) if at.server.tls is not None else None
 
 
 def _handshakes(at: Scrape) -> dict[str, int] | None:

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...commands.ports import Server
 from ...engine.history.retention import Plan
 from ...observability.exposition import COUNTER, GAUGE, HISTOGRAM, Family, Measured, Values
 from ...observability.process import Memory, Process
+from ...storage.copies.archive import Item
 from ..clients import is_blocked
+
+if TYPE_CHECKING:
+    from ..shared import Shared
 
 
 class Connections(NamedTuple):
@@ -35,13 +38,12 @@ class Connections(NamedTuple):
 class Scrape:
     """One look at a server. `phase`: why it does not serve clients, "" if it does."""
 
-    def __init__(self, server: Server, phase: str = "") -> None:
+    def __init__(self, server: Shared, phase: str = "") -> None:
         self.server, self.phase = server, phase
 
     @property
     def process(self) -> Process:
-        process: Process = self.server.process
-        return process
+        return self.server.process
 
     @cached_property
     def memory(self) -> Memory:
@@ -57,18 +59,15 @@ class Scrape:
 
     @cached_property
     def retention(self) -> Plan:
-        plan: Plan = self.server.checkpoint.retention()
-        return plan
+        return self.server.checkpoint.retention()
 
     @cached_property
-    def archive_pending(self) -> list[Any]:
-        pending: list[Any] = self.server.archive.pending()
-        return pending
+    def archive_pending(self) -> list[Item]:
+        return self.server.archive.pending()
 
     @cached_property
     def audit(self) -> dict[str, Any]:
-        figures: dict[str, Any] = self.server.audit.info()
-        return figures
+        return self.server.audit.info()
 
     @cached_property
     def connections(self) -> Connections:

@@ -6,18 +6,13 @@ import threading
 
 import pytest
 
+from bench.processes import free_port
 from tests.patience import PATIENCE_S
 from tests.unit.server.front import Stage
 from tests.unit.server.metrics.test_metrics import server_of
 from vaylix_resp.config import Settings
 from vaylix_resp.errors import EX_CONFIG, Halt
 from vaylix_resp.server.http.door import HttpDoor
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -48,6 +48,8 @@ REFUSED = [  # (bytes, status): the connection ends in any case
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
     (b"GET /" + b"a" * HEAD_BYTES_MAX, 431),
     (request("/livez", "GET", "X: " + "a" * HEAD_BYTES_MAX)[:-2], 431),
+    (request("/livez", "GET", "X: " + "a" * (HEAD_BYTES_MAX + 1024)), 431),  # whole, and at once
+    (request("/livez", "GET", *["A: a"] * 40_000), 431),  # would take h11 a quarter of a second
 ]
 
 

@@ -1,5 +1,6 @@
 """Pages are made at a pace that leaves the loop to the clients of the server."""
 
+import h11
 import pytest
 
 from tests.unit.server.http.wires import HttpStage
@@ -33,6 +34,25 @@ def test_whoever_asks_without_end_gets_a_tenth_of_the_time(stage):
         stage.wait(0.01)
     assert stage.seconds >= 19 * 0.1 * PACE
     assert all(len(client.answers(*["GET"] * 5)) == 5 for client in clients)
+
+
+def test_reading_what_asks_takes_time_as_well(monkeypatch):
+    """A thousand headers take longer than the answer that there is no such page."""
+    stage, read, heard = HttpStage(Site(Settings())), h11.Connection.next_event, []
+
+    def slowly(connection):
+        event = read(connection)
+        if isinstance(event, h11.Request):
+            stage.seconds += 0.1
+            heard.append(event)
+        return event
+
+    monkeypatch.setattr(h11.Connection, "next_event", slowly)
+    clients = [stage.connect().send(GET * 5) for _ in range(4)]
+    while len(heard) < 20:
+        stage.wait(0.01)
+    assert stage.seconds >= 15 * 0.1 * (PACE - 1)
+    assert clients
 
 
 def test_first_come_first_served_and_everybody_gets_a_turn(stage):

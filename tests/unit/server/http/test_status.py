@@ -120,7 +120,7 @@ def test_slow_requests_with_their_arguments_if_the_configuration_says_so(stage):
 
 
 def test_names_from_elsewhere_are_text(stage):
-    view = stage.shared._cluster = FakeView()
+    view = stage.shared.cluster = FakeView()
     view.name = "<script>me"
     view.change(2, name="<script>")
     stage.shared.checkpoint.last_ok, stage.shared.checkpoint.last_error = False, "<b>/path</b>"
@@ -130,7 +130,7 @@ def test_names_from_elsewhere_are_text(stage):
 
 
 def test_a_leader_and_its_followers(stage):
-    view = stage.shared._cluster = FakeView()
+    view = stage.shared.cluster = FakeView()
     view.change(2, state="unreachable", last_contact_s=60.0)
     view.change(3, state="snapshot", lag=31_234, last_contact_s=0.25)
     text = shown(stage).text
@@ -143,12 +143,12 @@ def test_a_leader_and_its_followers(stage):
 
 
 def test_a_follower_says_who_knows_more(stage):
-    stage.shared._cluster = FakeView(me=2)
+    stage.shared.cluster = FakeView(me=2)
     assert "known to the leader" in shown(stage).text["cluster"]
 
 
 def test_a_node_without_a_leader_says_why_it_is_not_ready(stage):
-    view = stage.shared._cluster = FakeView(me=2)
+    view = stage.shared.cluster = FakeView(me=2)
     view.lead(None)
     page = shown(stage)
     assert page.text["ready"] == "not ready" and "no leader is known" in page.text["cluster"]
