@@ -1,5 +1,5 @@
 # Vaylix RESP. Two stages: the wheel is built in the first, and only what runs is in the second.
-# Runs as a user without rights, and needs to write nothing but /data: `docker run --read-only` works.
+# Runs as a user without rights, and needs to write nothing but /data: `docker run --read-only` works. docs/docker.md
 # /usr/share/doc/vaylix/sbom.cdx.json says which packages are in it, as CycloneDX.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
@@ -29,6 +29,9 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 6379
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=4s --start-period=120s --retries=3 CMD ["vaylix", "healthcheck"]
+# Each look starts a Python: not too often. Port and password are in the environment, or in the file where docs/docker.md has
+# it mounted. A recovery may take as long as it takes.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
+    CMD ["sh", "-c", "conf=/etc/vaylix/vaylix.conf; [ -e $conf ] || conf=; exec vaylix healthcheck $conf"]
 ENTRYPOINT ["vaylix"]
 CMD ["serve"]

@@ -29,6 +29,7 @@ EXIT_CODES = (
     ("70", "One of the program's own invariants is broken: stopped before it spreads."),
     ("74", "I/O error."),
     ("78", "Configuration, or data of a newer version: the line names the place, the directive and what to do."),
+    ("130", "Interrupted by Ctrl-C; a server stops cleanly instead."),
 )
 FILES = (
     ("/etc/vaylix/vaylix.conf", "Configuration, by convention; see vaylix.conf(5)."),

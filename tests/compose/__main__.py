@@ -1,15 +1,18 @@
 """The compose cluster for real: `python -m tests.compose` (a Docker engine, docker-compose, ports 6379 to 6381 free).
 
-Builds the image, starts three nodes from nothing, kills the leader (`docker kill`), restarts all of them
-(`docker-compose restart`), and takes everything down again, volumes too. Meanwhile a client counts; at the end each node
-has to show at least every acknowledged increment and at most those of unknown outcome more. Takes about two minutes.
+Builds the image and holds its bill of materials against what is installed. Starts three nodes from nothing, kills the
+leader (`docker kill`), restarts all of them (`docker-compose restart`), loses a volume and lets that node join again,
+takes everything down and up, and down again, volumes too. Meanwhile a client counts; at the end each node has to show at
+least every acknowledged increment and at most those of unknown outcome more. Takes about three minutes.
 Not in the test suite, because it needs an engine; `--build-arg` and others go to `docker build` as they are.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -22,6 +25,14 @@ ROOT = Path(__file__).parents[2]
 PROJECT = "vaylix-compose-test"
 PORTS = (6379, 6380, 6381)
 READY_S = 60.0
+BILL = "/usr/share/doc/vaylix/sbom.cdx.json"
+INSTALLED = """
+import json
+from importlib.metadata import distributions
+print(json.dumps([[one.name, one.version] for one in distributions(path=__import__("site").getsitepackages())]))
+"""
+# As in docs/docker.md.
+JOIN = "services: {node-2: {environment: {VAYLIX_CLUSTER_JOIN: 'node-1:16379,node-3:16379'}}}"
 
 
 def run(*words: str) -> str:
@@ -83,6 +94,34 @@ def leader() -> int:
     raise SystemExit("nobody leads")
 
 
+def inside(program: str, *words: str) -> str:
+    """What a program of the image prints."""
+    return run("docker", "run", "--rm", "--network", "none", "--entrypoint", program, "vaylix-resp", *words)
+
+
+def check_image() -> None:
+    """It runs as nobody in particular, and says truly what is in it."""
+    if inside("id", "-u").strip() != "6379":
+        raise SystemExit("the image does not run as its own user")
+    bill = json.loads(inside("cat", BILL))
+    listed = {(one["name"], one["version"]) for one in [*bill["components"], bill["metadata"]["component"]]}
+    installed = {(name, version) for name, version in json.loads(inside("python", "-c", INSTALLED))}
+    if installed != {(name, version) for name, version in listed if name != "CPython"}:
+        raise SystemExit(f"the bill of materials and what is installed differ: {sorted(installed ^ listed)}")
+
+
+def lose_a_volume() -> None:
+    """Of node-2, which comes in again with an empty one."""
+    compose("rm", "--force", "--stop", "node-2")
+    run("docker", "volume", "rm", f"{PROJECT}_data-2")
+    node(PORTS[0]).execute_command("CLUSTER", "REMOVE", "node-2")
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        file.write(JOIN)
+        file.flush()
+        compose("--file", "docker-compose.yml", "--file", file.name, "up", "--detach", "--no-deps", "node-2")
+    wait_ready()
+
+
 def exercise() -> Counting:
     counting = Counting()
     counting.start()
@@ -100,6 +139,8 @@ def exercise() -> Counting:
     print("docker-compose restart", flush=True)
     compose("restart")
     wait_ready()
+    print("node-2 loses its volume", flush=True)
+    lose_a_volume()
     time.sleep(2)
     counting.stop.set()
     counting.join()
@@ -108,10 +149,15 @@ def exercise() -> Counting:
 
 def main() -> None:
     run("docker", "build", "--tag", "vaylix-resp", *sys.argv[1:], ".")
+    check_image()
     try:
         compose("up", "--detach")
         wait_ready()
         counting = exercise()
+        print("docker-compose down, up", flush=True)
+        compose("down")
+        compose("up", "--detach")
+        wait_ready()
         values = [int(node(port).get("counter") or 0) for port in PORTS]
     finally:
         compose("down", "--volumes")
