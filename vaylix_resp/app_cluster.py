@@ -28,6 +28,8 @@ from .engine.replication.catch_up import log_source
 from .engine.replication.driver import Driver
 from .engine.replication.follower_log import FollowerLog
 from .engine.replication.formation import forget_others, known_name, move, new_core
+from .engine.replication.lives import Lives
+from .engine.replication.members import places_of
 from .engine.replication.node_file import NodeFile
 from .engine.replication.replica import Replica
 from .engine.replication.stall import StallWatch
@@ -43,7 +45,6 @@ from .peers.messages import (
     Digest,
     DigestAsk,
     Everywhere,
-    Member,
     MembersReply,
     MembersRequest,
     Publish,
@@ -55,7 +56,7 @@ from .peers.messages import (
 )
 from .peers.ports import Timing, Trust
 from .peers.renewal import Renewal
-from .peers.roster import Life, Roster
+from .peers.roster import Roster
 from .peers.tls import ClusterTls, options_of
 from .raft.ready import Config
 from .raft.types import SnapshotMeta
@@ -115,7 +116,7 @@ class Cluster:
         found = node_file.read(store.disk, store.root)
         identity = store.manifest.identity
         node_file.refuse_others(found, identity.node_id if identity is not None else None, store.root)
-        self._keep((found or NodeFile.new(secrets.randbits)).started())
+        self._keep((found or NodeFile.new(secrets.randbits)).started(self.boot_number))
         return self.file
 
     def _keep(self, file: NodeFile) -> None:
@@ -264,7 +265,7 @@ class Cluster:
         self._follower_log.look()
         replica = self.replica
         self._receiver.look(replica.applied)
-        stalled = self._stall.look(self.loop.time(), replica.fsync.count, replica.fsync.slow, replica.persisting_since)
+        stalled = self._stall.look(self.loop.time(), replica.fsync.count, replica.fsync.slow, replica.syncing_since)
         if stalled and replica.leads and len(replica.core.membership.voters) > 1:
             log.warning(
                 "the disk stalls: fsync has been slow for ten seconds; leadership is handed over; see what else uses "
@@ -338,7 +339,8 @@ class Cluster:
         settings = self.settings
         self.tls = tls = ClusterTls(options_of(settings), self.clock) if settings.tls_cluster else None
         trust = Trust(secret_key(settings.cluster_secret), tls, settings.cluster_insecure)
-        roster = Roster(self._identity(machine), dict(self.file.lives), self._seen)
+        lives = Lives(lambda: self.file, self._keep, self.loop.call_later)
+        roster = Roster(self._identity(machine), dict(self.file.lives), lives.seen)
         timing = Timing(
             heartbeat_s=settings.heartbeat_interval / 1000, silence_s=max(2.0, 2 * settings.election_timeout / 1000)
         )
@@ -351,16 +353,14 @@ class Cluster:
     def _identity(self, machine: StateMachine) -> Identity:
         file = self.file
         joined = file.joining.cluster if file.joining is not None else NO_CLUSTER
-        cluster = machine.world.nodes.cluster_id or joined
-        more = machine.world.understands, machine.world.cluster_version, self.settings.databases
+        world = machine.world
+        cluster = world.nodes.cluster_id or joined
+        more = world.understands, world.cluster_version, self.settings.databases, file.boots[1:]
         return Identity(cluster, file.node, self.name, file.store, file.starts, self.boot_number, *more)
 
     def _introduce(self, _: int = 0) -> None:
         """What this node says of itself has changed."""
         self.peers.roster.me = self._identity(self.replica.machine)
-
-    def _seen(self, node: int, life: Life) -> None:
-        self._keep(self.file.with_life(node, life))
 
     def _enter(self, machine: StateMachine) -> None:
         """The membership as the state has it now."""
@@ -369,7 +369,7 @@ class Cluster:
         # Who has just been removed hears of it, and whoever has asked of its answer; then it is let go.
         leaving = [one for one in known.values() if one.node in nodes.retired]
         gone = {one.node for one in leaving}
-        self.peers.set_members([*(_places(nodes) or self.entry.introduced), *leaving], nodes.retired - gone)
+        self.peers.set_members([*(places_of(nodes) or self.entry.introduced), *leaving], nodes.retired - gone)
         if leaving:
             self._parting = self.loop.call_later(PART_S, self._part, nodes)
         self.on_members()
@@ -378,7 +378,7 @@ class Cluster:
             self.replica.part(CommandError(f"CLUSTERDOWN {REMOVED}"))
 
     def _part(self, nodes: Nodes) -> None:
-        self.peers.set_members(() if self.file.node in nodes.retired else _places(nodes), nodes.retired)
+        self.peers.set_members(() if self.file.node in nodes.retired else places_of(nodes), nodes.retired)
 
     async def _listen(self, host: str, port: int) -> None:
         optional, host = host.startswith("-"), host.lstrip("-")
@@ -388,10 +388,6 @@ class Cluster:
             if not optional:
                 text = f"cannot listen on {host_and_port(host, port)} for other nodes: {problem.strerror or problem}"
                 raise Halt(EX_CONFIG, f"{text}; choose another `raft-bind` or `raft-port`") from problem
-
-
-def _places(nodes: Nodes) -> list[Member]:
-    return [Member(info.id, info.name, info.host, info.port) for info in nodes.members]
 
 
 def _nobody() -> None:

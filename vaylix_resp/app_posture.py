@@ -17,13 +17,17 @@ from typing import Final
 
 from . import identity
 from .config import Settings
+from .config_cluster import PEERS_MAX
 from .directives_cluster_rules import ACK_MODE_WARNINGS, raft_port
 from .observability import logs, surroundings
+from .peers.door import PENDING_MAX
+from .server.http.service import CONNECTIONS_MAX
 from .server.listener import display
 
 log = logs.get_log("server")
 
 RESERVED_FILES: Final = 64  # descriptors that are not clients: log, snapshots, listeners
+PEER_FILES: Final = PENDING_MAX + 4 * PEERS_MAX  # of the raft port: strangers, and of each peer two in each direction
 TEXT_BYTES_MAX: Final = 1 << 20  # of a file below /proc: a machine with ten thousand mounts
 
 ReadText = Callable[[str], str]
@@ -31,7 +35,8 @@ ReadText = Callable[[str], str]
 
 def raise_file_limit(settings: Settings) -> None:
     """One descriptor per client and some more; lowers `maxclients` (and says so) where the system does not allow it."""
-    wanted = settings.maxclients + RESERVED_FILES + (settings.tls_handshakes_max if settings.tls_port else 0)
+    reserved = _reserved_files(settings)
+    wanted = settings.maxclients + reserved
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted:
         return
@@ -40,11 +45,23 @@ def raise_file_limit(settings: Settings) -> None:
     except (ValueError, OSError):
         allowed = min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        settings.set_many([("maxclients", str(max(1, allowed - RESERVED_FILES)))])
+        settings.set_many([("maxclients", str(max(1, allowed - reserved)))])
         log.warning(
             f"the system allows {allowed} open files, so maxclients is {settings.maxclients}: raise the limit to "
             f"{wanted} (LimitNOFILE in the unit, `ulimit -n` in a shell), or set a lower maxclients"
         )
+
+
+def _reserved_files(settings: Settings) -> int:
+    """With fewer, whoever connects to every port could leave the log without a descriptor for its next file."""
+    reserved = RESERVED_FILES
+    if settings.tls_port:
+        reserved += settings.tls_handshakes_max
+    if settings.http_port:
+        reserved += CONNECTIONS_MAX
+    if raft_port(settings):
+        reserved += PEER_FILES
+    return reserved
 
 
 def read_text(path: str) -> str:

@@ -1,7 +1,7 @@
 """The program `vaylix`: reads arguments, prints for people or as JSON, and turns what was foreseen into one line.
 
-Exit codes: 0 clean, 1 unhealthy (healthcheck only), 64 wrong usage, 65 damaged data, 70 broken invariant, 74 I/O
-error, 78 configuration.
+Exit codes: 0 clean, 1 a check found something, 64 wrong usage, 65 damaged data, 70 broken invariant, 74 I/O error, 78
+configuration, 130 interrupted.
 Not here: what a subcommand does. Each imports its part only when asked, so that `version` stays quick.
 """
 
@@ -22,7 +22,7 @@ from vaylix_resp import __version__, heap
 from vaylix_resp.config import ConfigError, Settings, load
 from vaylix_resp.directive import Directive
 from vaylix_resp.directives import DIRECTIVES, GROUPS
-from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_IO, EX_OK, EX_USAGE, Halt
+from vaylix_resp.errors import EX_BROKEN, EX_CONFIG, EX_IO, EX_OK, EX_USAGE, Halt, not_allowed, remedy
 
 CHILD_NICENESS = 10  # a snapshot can wait; the server's fsync cannot
 
@@ -71,7 +71,8 @@ _CHILDREN: Final = {
 _ALL: Final = "*"  # asked of `_parser`: the options and verbs of every command, for completion and manual
 
 _EXIT_CODES = """exit codes:
-  0 clean, 64 wrong usage, 65 damaged data, 70 broken invariant, 74 I/O error, 78 configuration"""
+  0 clean, 1 a check found something (unhealthy, no leader, not equal), 64 wrong usage, 65 damaged data,
+  70 broken invariant, 74 I/O error, 78 configuration, 130 interrupted"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EX_IO
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{place}{error.strerror or error}", EX_IO)
+        advice = f"; {remedy(error)}" if not_allowed(error) else ""
+        return _complain(f"{place}{error.strerror or error}{advice}", EX_IO)
     except AssertionError as error:
         import traceback
 
@@ -234,7 +236,7 @@ def _directive_help(directive: Directive) -> str:
 def _load(words: Sequence[str]) -> Settings:
     """The settings of `[FILE] [--name value]...` and the environment. Raises ConfigError."""
     words = list(words)
-    file = words.pop(0) if words and not words[0].startswith("--") else None
+    file = words.pop(0) if words and not words[0].startswith("-") else None
     return load(file, words, os.environ)
 
 

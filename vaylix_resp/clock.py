@@ -1,7 +1,7 @@
-"""The only reader of time.
+"""Time as a port: whatever decides by it gets a Clock or a number, so a test or the simulator says what time it is.
 
-`wall_ms` is for people, expiry and the log; `now` is monotonic and for durations. Core code gets a Clock
-or a number, so a test or the simulator decides what time it is.
+`wall_ms` is for people, expiry and the log; `now` is monotonic and for durations.
+Not here: how long a request took (`perf_counter`), the pace of a child's writes (`engine.pace`), waits of the tools.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from vaylix_resp.directives import ALIASES, DIRECTIVES, Table
 from vaylix_resp.directives_cluster_rules import faults, warnings
 from vaylix_resp.directives_redis import IGNORED, REFUSED
 from vaylix_resp.errors import CommandError, printable
+from vaylix_resp.glob import any_of
 
 __all__ = ["ConfigError", "OutputLimit", "OutputLimits", "SavePoint", "Settings", "load"]
 
@@ -67,9 +68,9 @@ class Settings(Table):
 
     def get_matching(self, patterns: Iterable[str | bytes]) -> dict[str, str]:
         """CONFIG GET: names that match any pattern (globs, any case) with their values in Redis's form."""
-        wanted = [_text(pattern).lower() for pattern in patterns]
+        wanted = any_of([_text(pattern).encode("utf-8", "surrogateescape") for pattern in patterns], nocase=True)
         names = [name for d in DIRECTIVES.values() for name in (d.name, *d.spec.aliases)]
-        return {name: self.rendered(name) for name in names if any(_glob(pattern, name) for pattern in wanted)}
+        return {name: self.rendered(name) for name in names if wanted(name.encode())}
 
     def rendered(self, name: str) -> str:
         """One value in Redis's form: bytes in decimal, yes or no. A secret is shown: mask it before logging."""
@@ -197,6 +198,13 @@ class Settings(Table):
         for fault in faults(self):
             raise ConfigError(fault)
         self.warnings.extend(warnings(self))
+        for name, where in self.sources.items():
+            if where == COMMAND_LINE and DIRECTIVES[name].spec.secret and self.value(name):
+                variable = ENVIRONMENT + name.upper().replace("-", "_")
+                self.warnings.append(
+                    f"{COMMAND_LINE}: {name}: ps shows it to everybody on this machine; put it into the configuration, "
+                    f"or into a file of mode 0600 that {variable}_FILE names"
+                )
         if self.maxmemory and self.maxmemory_policy != "noeviction":
             self.warnings.append(
                 f"maxmemory-policy {self.maxmemory_policy}: at maxmemory, keys that were acknowledged are deleted"
@@ -213,7 +221,14 @@ def load(
     settings = Settings(config_file)
     if config_file is not None:
         settings.take(config_text.read_items(config_file, read_text))
+    in_file = {name: (where, settings.value(name)) for name, where in settings.sources.items()}
     settings.take(environment_items(environ, read_text))
+    # Who mounts a file into a container may not know what its image sets: data could go to a volume that is dropped.
+    settings.warnings += [
+        f"{where}: {name} does not count: {settings.sources[name]} says otherwise, and wins over the file"
+        for name, (where, value) in in_file.items()
+        if settings.value(name) != value
+    ]
     settings.take(option_items(options))
     settings.check()
     return settings
@@ -321,49 +336,3 @@ def _text(word: str | bytes) -> str:
 def _one_line(text: str) -> str:
     """Text from outside made safe for an error line."""
     return printable(text.encode("utf-8", "surrogateescape"), 512)
-
-
-def _glob(pattern: str, name: str) -> bool:
-    """Redis's glob, both sides in lower case: `*`, `?`, `[a-c]`, `[^a]`, `\\` before a literal character.
-
-    Only the last `*` is ever taken back, so the time is bounded by the product of the lengths.
-    """
-    at = here = 0
-    star = retry = -1
-    while here < len(name):
-        if at < len(pattern) and pattern[at] == "*":
-            star, retry, at = at, here, at + 1
-            continue
-        matched, after = _one(pattern, at, name[here]) if at < len(pattern) else (False, at)
-        if matched:
-            at, here = after, here + 1
-        elif star >= 0:
-            retry += 1
-            at, here = star + 1, retry
-        else:
-            return False
-    return not pattern[at:].strip("*")
-
-
-def _one(pattern: str, at: int, char: str) -> tuple[bool, int]:
-    """Whether the element of `pattern` at `at` takes `char`, and where the next element begins."""
-    if pattern[at] == "?":
-        return True, at + 1
-    if pattern[at] == "\\" and at + 1 < len(pattern):
-        return pattern[at + 1] == char, at + 2
-    if pattern[at] != "[":
-        return pattern[at] == char, at + 1
-    at += 1
-    negated = pattern[at : at + 1] == "^"
-    at += negated
-    found = False
-    while at < len(pattern) and pattern[at] != "]":
-        if pattern[at] == "\\" and at + 1 < len(pattern):
-            at += 1
-        low = high = pattern[at]
-        if pattern[at + 1 : at + 2] == "-" and at + 2 < len(pattern):
-            low, high = sorted((low, pattern[at + 2]))
-            at += 2
-        found = found or low <= char <= high
-        at += 1
-    return found != negated, at + 1

@@ -25,7 +25,8 @@ class Spec:
     help: str
     unit: str = ""
     locked: str = ""  # "": CONFIG SET may change it; otherwise "immutable" or "protected", as Redis calls it
-    secret: bool = False
+    secret: bool = False  # shown to nobody, not even by CONFIG GET
+    sensitive: bool = False  # may have one in it (a shell line): CONFIG GET shows it, errors and records do not
     aliases: tuple[str, ...] = ()
     only: str = ""  # not empty: the default is the only value, and this says why and what to do instead
     inert: str = ""  # not empty: any value is accepted with a warning and changes nothing; this says what is true
@@ -56,7 +57,7 @@ class Directive:
 
     def show(self, words: tuple[str, ...]) -> str:
         """The words for an error line: bounded, on one line, never a secret."""
-        if self.spec.secret:
+        if self.spec.secret or self.spec.sensitive:
             return "(secret)"
         text = " ".join(words)[:WORDS_SHOWN_MAX]
         return '"' + "".join(c if c.isprintable() else "?" for c in text) + '"'

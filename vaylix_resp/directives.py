@@ -163,7 +163,7 @@ class Table(LogsTable):
     )  # fmt: skip
     master_key_command: str = setting(
         Text("a command"), "", ENCRYPTION, "program that prints the master key, run by a shell at the start",
-        **_AT_START,
+        sensitive=True, **_AT_START,
     )  # fmt: skip
     master_key: str = setting(
         Text("32 bytes in hex or base64"), "", ENCRYPTION, "the master key itself; from the environment only",
@@ -213,7 +213,7 @@ class Table(LogsTable):
     archive_command: str = setting(
         FileCommand(), "", RESTORE,
         "run by a shell for each sealed segment and snapshot: %p is its path, %f its name; kept until it succeeds",
-        locked="protected",
+        locked="protected", sensitive=True,
     )  # fmt: skip
     archive_timeout: int = setting(
         Integer(0), 60, RESTORE, "seal a segment for the archive after so long at the latest; 0 = only when it is full",

@@ -179,7 +179,7 @@ CODES: Final = (
         "INDETERMINATE",
         "The log failed while it took this write, so it may or may not be there after a restart; or a cluster's leader "
         "was sent it, and this node has not seen in time what became of it; or the request was executed and its audit "
-        "record was lost; the text says which",
+        "record was lost, or its reply was too large beside the others of its transaction; the text says which",
         None,
         "Read back what was to be changed, and only then decide. Never repeat an INCR or APPEND blindly",
     ),

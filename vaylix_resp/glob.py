@@ -11,7 +11,7 @@ Not here: which commands treat a lone `*` as "everything" (KEYS, SCAN).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from operator import methodcaller
 from typing import Final
@@ -22,6 +22,9 @@ PATTERN_BYTES_MAX: Final = 4096  # compiling costs up to 25 us a byte (classes) 
 CACHED_PATTERNS: Final = 512
 CACHED_BYTES_MAX: Final = 512  # longer patterns are compiled each time: the cache stays below a few MiB
 TOO_LONG: Final = f"ERR the pattern is longer than {PATTERN_BYTES_MAX} bytes"
+TOGETHER_BYTES_MAX: Final = 1024  # of patterns that are held against a few hundred names: 50 us a byte, all in all
+TOGETHER_EACH: Final = 8  # bytes that a pattern counts for by itself
+TOO_LONG_TOGETHER: Final = f"ERR the patterns of one request are longer than {TOGETHER_BYTES_MAX} bytes"
 
 Matcher = Callable[[bytes], object]  # its answer is true or false
 _Atom = frozenset[int]  # the bytes that one place may hold
@@ -42,6 +45,22 @@ def matcher(pattern: bytes, *, nocase: bool = False) -> Matcher:
 
 def matches(pattern: bytes, subject: bytes, *, nocase: bool = False) -> bool:
     return bool(matcher(pattern, nocase=nocase)(subject))
+
+
+def any_of(patterns: Iterable[bytes], *, nocase: bool = False) -> Matcher:
+    """A test for strings that one of them matches. CommandError when they, plain names apart, would take too long."""
+    plain, tests, size = set(), [], 0
+    for pattern in patterns:
+        if _SPECIAL.search(pattern):
+            size += len(pattern) + TOGETHER_EACH
+            if size > TOGETHER_BYTES_MAX:
+                raise CommandError(TOO_LONG_TOGETHER)
+            tests.append(matcher(pattern, nocase=nocase))
+        else:
+            plain.add(pattern.lower() if nocase else pattern)
+    if nocase:
+        return lambda subject: subject.lower() in plain or any(fits(subject) for fits in tests)
+    return lambda subject: subject in plain or any(fits(subject) for fits in tests)
 
 
 @lru_cache(CACHED_PATTERNS)

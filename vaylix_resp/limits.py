@@ -19,6 +19,7 @@ TRANSACTION_BYTES_MAX = 16 * MIB  # what one MULTI may queue, encoded; as much a
 # What the server gathers for a client.
 OUTPUT_PAUSE_BYTES = 1 * MIB  # a reader slower than this is no longer read from
 BACKLOG_BYTES_MAX = 1 * MIB  # of requests that wait, or whose replies do, before reading stops
+REPLY_BYTES_MAX = 512 * MIB  # of values in one reply: MGET and EXEC can name a value more often than memory would hold
 READ_CHUNK_BYTES = 64 * KIB  # hiredis is fed at most this much at once: feeding it hundreds of MiB is quadratic
 
 # What one client, or all of them, may have the server remember.

@@ -25,7 +25,8 @@ class Results:
 def notes(row: Row) -> str:
     """What makes a row's figures worth less than they look."""
     found = ""
-    if any(one.generator_cpu_share > GENERATOR_LIMIT_SHARE for samples in row.samples.values() for one in samples):
+    shares = [one.generator_cpu_share or 0 for samples in row.samples.values() for one in samples]
+    if max(shares) > GENERATOR_LIMIT_SHARE:
         found += "  (generator-bound)"
     if row.unconfirmed():
         found += f"  ({row.unconfirmed()} WAITs of {WAIT_MS} ms without an answer)"

@@ -3,7 +3,8 @@
 Each round has each of them once, one further on at the beginning; ratios are medians over the rounds, as everywhere
 here. Asking a follower is asked of ours only: a Redis replica takes no writes, and what it answers a GET may be old.
 
-RedisRaft's figures are DESIGN section 8's, of another day: for orientation only, beside redis-benchmark's as they are.
+RedisRaft's figures are redis-benchmark's of another day, on two such cores with fsync: for orientation only, beside
+redis-benchmark's on our leader.
 Units: requests per second, ms per batch of the pipeline, microseconds of CPU of all three servers together per request.
 """
 
@@ -13,9 +14,11 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench import measure
 from bench.cluster.load import Job, LoadProcess
 from bench.cluster.nodes import Group, require_up
 from bench.loader import WrongReply, fill
+from bench.measure import RUN_SECONDS_MAX
 from bench.points import Point
 from bench.processes import Server
 from bench.redis_benchmark import BenchmarkFailed, run_benchmark
@@ -29,20 +32,14 @@ REDISRAFT_RPS = {
 }  # fmt: skip
 REDIS, LEADER, FOLLOWER, STOCK = WHO = ("redis", "leader", "follower", "redis-benchmark")
 ATTEMPTS_MAX = 5  # of one run: the leader may lose its place on a machine that others use as well
-RUN_SECONDS_MAX = 60.0
 CALIBRATE_REQUESTS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One run; `generator_cpu_share` is 0 and `unconfirmed` too where redis-benchmark was the generator."""
+class Sample(measure.Sample):
+    """One run; the CPU is that of all three servers."""
 
-    rps: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us: float
-    generator_cpu_share: float = 0.0
-    unconfirmed: int = 0
+    unconfirmed: int = 0  # batches for which WAIT had no answer in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class Row:
         return sum(one.unconfirmed for one in self.samples[REDIS])
 
     def redisraft(self) -> float:
-        """Our redis-benchmark figure / RedisRaft's; 0 where DESIGN has none."""
+        """Our redis-benchmark figure / RedisRaft's; 0 where there is none."""
         theirs = REDISRAFT_RPS.get((self.point.workload, self.point.clients, self.point.pipeline))
         return self.median(STOCK, "rps") / theirs if theirs else 0.0
 

@@ -160,3 +160,14 @@ def test_a_copy_is_not_let_in_beside_the_node_that_it_was_made_from(trio: Cluste
         )  # fmt: skip
         assert trio.write(at, "INCR", "k") == 3 and trio.client((at + 1) % 3).get("k") == b"3"
         assert trio.client(at).execute_command("RAFT", "STATUS")[b"leader"], "the original is what it was"
+        copy.kill()
+        original.stop()
+        trio.start()
+        trio.wait_equal()
+        original.stop()
+        copy.spawn()  # it has been started more often by now than the node that was seen
+        wait_until(
+            lambda: b"was another process; remove it" in copy.log_path.read_bytes(),
+            NOT_READY_SECONDS, "it is refused all the same",
+        )  # fmt: skip
+    trio.start()

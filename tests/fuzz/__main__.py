@@ -1,6 +1,7 @@
 """`python -m tests.fuzz`: every target in turn with new inputs, each for a while; the seed of a failure is printed.
 
     python -m tests.fuzz --seconds 60
+    python -m tests.fuzz rdb_reader --seed N --seconds 0    that one again
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def targets() -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Every fuzz target in turn.")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each target (60)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each target (60); 0: one input")
     parser.add_argument("--seed", type=int, default=time.time_ns() // 1000)
     parser.add_argument("only", nargs="*", metavar="TARGET", help=f"some of: {', '.join(targets())}")
     options = parser.parse_args()
@@ -30,7 +31,7 @@ def main() -> int:
             continue
         check, seed = import_module(module).check, options.seed
         until = time.monotonic() + options.seconds
-        while time.monotonic() < until:
+        while seed == options.seed or time.monotonic() < until:
             try:
                 check(Random(seed))
             except BaseException:

@@ -1,7 +1,7 @@
 """Mutated backups and sidecars: nothing but a refusal comes out, or exactly the rows that are in the file.
 
 Checksums are made right again behind most mutations, as somebody would who forges a backup in the clear or a header.
-In CI a few thousand inputs; `python -m tests.fuzz.test_backup_reader --seed N --inputs 1000000` for longer.
+In CI a few thousand inputs; `python -m tests.fuzz backup_reader --seconds 600` for longer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from hashlib import sha256
 from random import Random
 
 from tests.fuzz import mutation
-from tests.fuzz.runner import main
 from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from tests.unit.storage.backups import ROWS, make
@@ -109,7 +108,3 @@ def check(rng: Random) -> None:
 def test_mutated_backups() -> None:
     for seed in range(3000):
         check(Random(seed))
-
-
-if __name__ == "__main__":
-    main(__doc__, check)

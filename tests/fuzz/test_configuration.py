@@ -2,7 +2,7 @@
 
 The corpus has whole files: ours, one in the manner of redis.conf, one with quotes and includes. Settings that were taken
 can be written back, and mean the same when they are read again. In CI a thousand inputs;
-`python -m tests.fuzz.test_configuration --seed N --inputs 1000000` for longer.
+`python -m tests.fuzz configuration --seconds 600` for longer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 
 from tests.fuzz.mutation import corpus, mutated
-from tests.fuzz.runner import main
 from vaylix_resp.config import ConfigError, Settings, load
 from vaylix_resp.directives import DIRECTIVES
 
@@ -73,7 +72,3 @@ def test_the_corpus_is_taken() -> None:
 def test_mutated_configurations() -> None:
     for seed in range(1000):
         check(Random(seed))
-
-
-if __name__ == "__main__":
-    main(__doc__, check)

@@ -2,7 +2,7 @@
 
 One file of a directory (manifest, segments of the log, snapshot) is mutated, as bad disks, copies that went wrong and
 editors do it; checksums are left as they are. Only the end of the active segment may be cut, where a crash could have
-interrupted a write. In CI some hundred inputs; `python -m tests.fuzz.test_data_directory --seed N` for longer.
+interrupted a write. In CI some hundred inputs; `python -m tests.fuzz data_directory --seconds 600` for longer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 
 from tests.fuzz.mutation import CORPUS, mutated
-from tests.fuzz.runner import main
 from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from tests.sim.disk.workload import ROOT, Fact, World
@@ -77,7 +76,3 @@ def test_the_corpus_is_whole() -> None:
 def test_mutated_directories() -> None:
     for seed in range(800):
         check(Random(seed))
-
-
-if __name__ == "__main__":
-    main(__doc__, check)

@@ -3,7 +3,7 @@
 That is what somebody can do who writes to a data directory without encryption, and what lies behind a checksum is
 otherwise never reached by damage. What comes out may be wrong then: a checksum is no signature. What must not come is
 an exception of another kind, or more memory than the file has bytes.
-In CI a thousand inputs; `python -m tests.fuzz.test_forged_files --seed N --inputs 1000000` for longer.
+In CI a thousand inputs; `python -m tests.fuzz forged_files --seconds 600` for longer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from zlib import crc32
 from xxhash import xxh3_128, xxh3_128_digest
 
 from tests.fuzz.mutation import mutated
-from tests.fuzz.runner import main
 from tests.fuzz.test_data_directory import FILES, TOKENS, disk_of
 from tests.sim.disk.workload import STORE_ID, World, fact
 from vaylix_resp.errors import Refused
@@ -102,7 +101,3 @@ def test_the_repairs_are_right() -> None:
 def test_forged_files() -> None:
     for seed in range(1000):
         check(Random(seed))
-
-
-if __name__ == "__main__":
-    main(__doc__, check)

@@ -3,7 +3,7 @@ one form or a WireError.
 
 The corpus has a body of every kind, its kind as the first byte. Seals are made right again behind most mutations: that
 is a node of the cluster that has gone mad, the only one who gets so far. In CI some thousand inputs;
-`python -m tests.fuzz.test_peer_frames --seed N --inputs 1000000` for longer.
+`python -m tests.fuzz peer_frames --seconds 600` for longer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import struct
 from random import Random
 
 from tests.fuzz.mutation import corpus, mutated
-from tests.fuzz.runner import main
 from vaylix_resp.peers.codec import ROWS, decode, encode
 from vaylix_resp.peers.fields import WireError
 from vaylix_resp.peers.wire import GUEST_BODY_MAX, HEADER_BYTES, Checksum, Frame, FrameReader, frame
@@ -89,7 +88,3 @@ def test_the_corpus_has_every_kind() -> None:
 def test_mutated_frames() -> None:
     for seed in range(5000):
         check(Random(seed))
-
-
-if __name__ == "__main__":
-    main(__doc__, check)

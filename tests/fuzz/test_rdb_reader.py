@@ -2,14 +2,13 @@
 
 The corpus is a value of every type in its smallest form (tests/unit/interchange/rdb_files.py), which a real redis-server
 loads. Checksums are made right again behind most mutations, so that what comes behind them is reached.
-In CI a thousand inputs; `python -m tests.fuzz.test_rdb_reader --seed N --inputs 1000000` for longer.
+In CI a thousand inputs; `python -m tests.fuzz rdb_reader --seconds 600` for longer.
 """
 
 from __future__ import annotations
 
 from random import Random
 
-from tests.fuzz.runner import main
 from tests.unit.interchange.rdb_files import LATER, OF_REDIS, OF_VALKEY, keys_of, numbers, text, whole
 from vaylix_resp.interchange.rdb_reader import End, Header, Key, RdbError, RdbReader, Record
 
@@ -92,7 +91,3 @@ def check(rng: Random) -> None:
 def test_mutated_files() -> None:
     for seed in range(1000):
         check(Random(seed))
-
-
-if __name__ == "__main__":
-    main(__doc__, check)

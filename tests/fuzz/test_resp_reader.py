@@ -1,6 +1,6 @@
 """Mutated requests and noise to the RESP reader: nothing but ProtocolError comes out, and what the slow twin says.
 
-In CI a few thousand inputs; `python -m tests.fuzz.test_resp_reader --seed N --inputs 1000000` for longer.
+In CI a few thousand inputs; `python -m tests.fuzz resp_reader --seconds 600` for longer.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from random import Random
 
 from tests.fuzz import mutation
-from tests.fuzz.runner import main
 from tests.unit.resp.test_reader import ERRORS, SMUGGLED, WHOLE
 from tests.unit.resp.twin import cut, pack, quick_read, slow_read
 
@@ -43,7 +42,3 @@ def check(rng: Random) -> None:
 def test_mutated_requests() -> None:
     for seed in range(6000):
         check(Random(seed))
-
-
-if __name__ == "__main__":
-    main(__doc__, check)

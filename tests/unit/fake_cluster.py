@@ -34,6 +34,7 @@ class FakeView:
     last, committed, applied = 100, 90, 90
     snapshot_sequence = 50
     stopped = comparison = None
+    removed = False
     elections, leader_changes = 2, 3
     traffic = {IDS[2]: PeerStats(connected=True, bytes_in=10, bytes_out=20, queue_bytes=5, rtt_s=0.001, dropped=1)}
 

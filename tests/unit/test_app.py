@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from bench.processes import free_port
 from tests.patience import PATIENCE_S
 from tests.unit.server.front import pack, show
 from vaylix_resp import app as module
@@ -32,11 +33,8 @@ def collector():
 
 @pytest.fixture
 def settings(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     settings = Settings()
-    settings.bind, settings.port, settings.dir = ("127.0.0.1",), port, str(tmp_path / "data")
+    settings.bind, settings.port, settings.dir = ("127.0.0.1",), free_port(), str(tmp_path / "data")
     settings.wal_segment_size = 1 << 20
     return settings
 

@@ -1,46 +1,29 @@
 """Encryption at rest as a whole: a server in this process, its children, a real disk."""
 
 import asyncio
-import gc
 import os
-import socket
 from random import Random
 
 import pytest
 
-from tests.unit.test_app import Running
+from tests.unit.test_app import Running, collector, settings
 from vaylix_resp.cli import main
-from vaylix_resp.config import Settings
 from vaylix_resp.engine import keyring as module
 from vaylix_resp.errors import EX_CONFIG, EX_OK
 from vaylix_resp.security.master_key import KeyringError
 from vaylix_resp.storage.disk import RealDisk
 from vaylix_resp.storage.upkeep.rewrap import CLEAR_FILE, key_ids
 
+__all__ = ["collector", "settings"]  # fixtures
+
 HEX, OTHER = Random(1).randbytes(32).hex(), Random(2).randbytes(32).hex()
 MARKER = b"a-value-that-nobody-else-writes"
 
 
-@pytest.fixture(autouse=True)
-def collector():
-    yield
-    gc.unfreeze()
-    gc.enable()
-
-
-@pytest.fixture
-def settings(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = Settings()
-    settings.bind, settings.port, settings.dir = ("127.0.0.1",), port, str(tmp_path / "data")
-    settings.wal_segment_size, settings.pitr_window = 1 << 20, 0
-    return settings
-
-
 @pytest.fixture
 def start(settings, monkeypatch):
+    settings.pitr_window = 0
+
     def start(**changes):
         for name, value in changes.items():
             setattr(settings, name, value)

@@ -32,6 +32,24 @@ def test_the_number_of_open_files(monkeypatch):
     assert calls[-1] == (200, 200) and settings.maxclients == 200 - module.RESERVED_FILES
 
 
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ((), 0),
+        (("--http-port", "9121"), 32),
+        (("--tls-port", "6380", "--tls-handshakes-max", "50"), 50),
+        (("--raft-port", "7001", "--raft-bind", "127.0.0.1", "--node-id", "a"), 64 + 60),
+    ],
+)
+def test_every_port_has_descriptors_of_its_own(monkeypatch, options, more):
+    """Else who fills all of them leaves the log none for its next file."""
+    calls, settings = [], settings_of(*options)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (100, 100_000))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, wanted: calls.append(wanted))
+    module.raise_file_limit(settings)
+    assert calls == [(10_000 + 64 + more, 100_000)]
+
+
 def settings_of(*options):
     return load(None, options, {"VAYLIX_CLUSTER_SECRET": "0123456789abcdef"})
 

@@ -1,6 +1,7 @@
 """The program: exit codes, one line for what was foreseen, help with an example for every subcommand."""
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -10,6 +11,8 @@ import pytest
 from vaylix_resp import __version__, cli
 from vaylix_resp.directives import DIRECTIVES
 from vaylix_resp.errors import EX_BROKEN, EX_DATA, EX_IO, Halt
+
+NOT_YOURS = f"give it to the user that this runs as (id {os.geteuid()}), or run it as the user that owns it"
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
@@ -105,6 +108,7 @@ class Damage(Exception):
         (Halt(EX_IO, "fsync failed\x1b[2J\nforged"), EX_IO, "vaylix: fsync failed?[2J forged\n"),
         (OSError(28, "No space left on device", "/d/LOCK"), EX_IO, "vaylix: /d/LOCK: No space left on device\n"),
         (OSError("odd"), EX_IO, "vaylix: odd\n"),
+        (PermissionError(13, "Permission denied", "/l"), EX_IO, f"vaylix: /l: Permission denied; {NOT_YOURS}\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
@@ -132,6 +136,7 @@ def test_what_nobody_foresaw_is_not_hidden(app):
     [
         (["--port", "x"], 'vaylix: command line: port "x": argument couldn\'t be parsed into an integer; give a whole'),
         (["/does/not/exist.conf"], "vaylix: /does/not/exist.conf: cannot read the configuration: No such file"),
+        (["-p", "6380"], "vaylix: command line: -p: not an option; give '--name value'"),
     ],
 )
 def test_a_wrong_configuration_is_one_line_and_78(capsys, words, text):

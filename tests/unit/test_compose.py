@@ -104,7 +104,7 @@ def test_secrets_are_made_first_and_by_a_container_that_ends():
         "USER vaylix",
         "VOLUME /data",
         "STOPSIGNAL SIGTERM",
-        'CMD ["vaylix", "healthcheck"]',
+        "exec vaylix healthcheck",
         'ENTRYPOINT ["vaylix"]',
         'CMD ["serve"]',
         f'org.opencontainers.image.version="{__version__}"',

@@ -132,6 +132,15 @@ def test_a_stronger_source_wins_and_is_named():
     assert settings.sources == {"timeout": "command line", "hz": "VAYLIX_HZ", "maxclients": "a.conf:3"}
 
 
+def test_a_line_of_the_file_that_the_environment_overrules_is_warned_of_without_its_value():
+    read = files(a_conf="dir /srv/a\nrequirepass one\ntimeout 1\n")
+    environ = {"VAYLIX_DIR": "/data", "VAYLIX_REQUIREPASS": "two", "VAYLIX_TIMEOUT": "1"}
+    assert load("a.conf", ["--timeout", "3"], environ, read).warnings == [
+        f"a.conf:{number}: {name} does not count: {variable} says otherwise, and wins over the file"
+        for number, name, variable in [(1, "dir", "VAYLIX_DIR"), (2, "requirepass", "VAYLIX_REQUIREPASS")]
+    ], "what is the same, or comes from the command line, surprises nobody"
+
+
 def test_a_file_has_comments_quotes_sizes_and_repeated_directives():
     settings = from_file(
         "# comment\n\n  Timeout 7 \r\n save 900 1\nsave 300 10 60 5\nsnapshot-log-size 1gb\nmaxmemory 5k\n"
@@ -231,6 +240,7 @@ def test_a_file_that_is_no_configuration_is_not_read_whole(tmp_path):
         ("zzzz 1", "a.conf:2: zzzz: unknown directive; see 'vaylix serve --help'"),
         ('requirepass "abc', "a.conf:2: unbalanced quotes; close each quote"),
         ("requirepass a b", "a.conf:2: requirepass (secret): wrong number of arguments"),
+        ("archive-command curl-%u:pw", "a.conf:2: archive-command (secret): argument must not contain %u"),
         ("appendfsync sometimes", "must be one of the following: everysec, always, no"),
         ("timeout 01", "couldn't be parsed into an integer"),
         ("timeout +1", "couldn't be parsed into an integer"),
@@ -309,3 +319,15 @@ def test_what_redis_tunes_inside_itself_is_taken_with_a_warning():
 
 def test_bad_values_are_value_errors():
     assert issubclass(BadValue, ValueError)
+
+
+@pytest.mark.parametrize("options, environ, told", [
+    (["--requirepass", "hush"], {}, "VAYLIX_REQUIREPASS_FILE"),
+    (["--requirepass", ""], {}, ""),
+    (["--http-token", "hush"], {}, "VAYLIX_HTTP_TOKEN_FILE"),
+    ([], {"VAYLIX_REQUIREPASS": "hush"}, ""),
+])  # fmt: skip
+def test_a_secret_on_the_command_line_is_everybody_s(options, environ, told):
+    """redis-server hides its own by a new title; a process that cannot says so."""
+    warnings = load(None, options, environ).warnings
+    assert len(warnings) == bool(told) and all(told in line and "hush" not in line for line in warnings)

@@ -176,7 +176,8 @@ def test_what_does_not_fit_together_stops_the_start(given, problem):
     ],
 )
 def test_what_keeps_strangers_out_is_taken_without_a_warning(given):
-    assert take(**given).warnings == []
+    on_the_command_line = "ps shows it to everybody"  # of a secret that stands there
+    assert [warning for warning in take(**given).warnings if on_the_command_line not in warning] == []
 
 
 @pytest.mark.parametrize(

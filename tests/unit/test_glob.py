@@ -152,3 +152,20 @@ def test_only_short_patterns_are_kept():
     glob.matcher(b"?" * (glob.CACHED_BYTES_MAX + 1))
     assert glob._cached.cache_info().currsize == before
     assert glob.matcher(b"kept:*") is glob.matcher(b"kept:*")
+
+
+@pytest.mark.parametrize("nocase", [False, True])
+@pytest.mark.parametrize("patterns", [[], [b"plain", b"Other"], [b"p*n", b"other", b"x?"], [b"*"], [b"\\plain", b"[o]ther"]])
+def test_one_of_several_fits(patterns, nocase):
+    fits = glob.any_of(patterns, nocase=nocase)
+    for subject in (b"plain", b"PLAIN", b"other", b"Other", b"xy", b"", b"none"):
+        assert bool(fits(subject)) == any(glob.matches(pattern, subject, nocase=nocase) for pattern in patterns)
+
+
+def test_several_that_would_take_long_are_refused():
+    most, each = glob.TOGETHER_BYTES_MAX, glob.TOGETHER_EACH
+    glob.any_of([b"*" * (most - each), *[b"plain name %d" % n for n in range(1000)]])
+    for patterns in ([b"*" * (most - each + 1)], [b"*" * (most // 2 - each), b"*" * (most // 2 - each + 1)]):
+        with pytest.raises(CommandError) as refused:
+            glob.any_of(patterns)
+        assert refused.value.text == glob.TOO_LONG_TOGETHER

@@ -4,6 +4,7 @@ The schemas come with kubernetes-validate; strict means that a field that Kubern
 """
 
 import re
+import shlex
 from pathlib import Path
 
 import kubernetes_validate
@@ -69,6 +70,7 @@ STATEFUL = of_kind("StatefulSet")[0]
 POD = STATEFUL["spec"]["template"]["spec"]
 (SERVER,) = POD["containers"]
 PORTS = {port["name"]: port["containerPort"] for port in SERVER["ports"]}
+(APART,) = POD["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
 
 
 def test_the_image_is_that_of_this_release():
@@ -76,9 +78,16 @@ def test_the_image_is_that_of_this_release():
     assert image["newTag"] == __version__ and SERVER["image"] == image["name"]
 
 
+def image_environment():
+    """What the image sets. It wins over the file, so a pod that wants something else has to set it again."""
+    (line,) = re.findall(r"^ENV (.+)$", (PLACE.parents[1] / "Dockerfile").read_text(), re.MULTILINE)
+    return dict(word.split("=", 1) for word in shlex.split(line) if word.startswith("VAYLIX_"))
+
+
 def settings_of(name, pod, tmp_path):
     """What the pod's server would run with."""
-    environment = {}
+    environment = image_environment()
+    assert set(environment) == {"VAYLIX_DIR", "VAYLIX_BIND"}
     for one in SERVER["env"]:
         environment[one["name"]] = one.get("value") or {"metadata.name": pod, "metadata.namespace": "ns"}[
             one["valueFrom"]["fieldRef"]["fieldPath"]
@@ -98,7 +107,8 @@ def settings_of(name, pod, tmp_path):
 def test_a_pod_that_founds(ordinal, tmp_path):
     pod = f"{STATEFUL['metadata']['name']}-{ordinal}"
     settings = settings_of("base", pod, tmp_path)
-    assert settings.node_id == pod and settings.warnings == []
+    assert settings.node_id == pod and settings.warnings == [], "nothing of the file is overruled by the image"
+    assert settings.dir == "/data/node" and settings.bind == ("0.0.0.0", "-::")
     assert [peer.name for peer in settings.cluster_peers] == [f"vaylix-{n}" for n in range(STATEFUL["spec"]["replicas"])]
     for peer in settings.cluster_peers:
         assert (peer.host, peer.port) == (f"{peer.name}.{STATEFUL['spec']['serviceName']}", PORTS["raft"])
@@ -129,7 +139,6 @@ def test_nothing_but_the_data_can_be_written_and_nobody_is_root():
         "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
     }  # fmt: skip
     assert {mount["mountPath"] for mount in SERVER["volumeMounts"] if not mount.get("readOnly")} == {"/data", "/tmp"}
-    assert load(str(BASE / "vaylix.conf"), (), {"VAYLIX_NODE_ID": "vaylix-0", "VAYLIX_CLUSTER_SECRET": "x" * 16}).dir.startswith("/data/")
 
 
 def test_what_kubernetes_would_put_into_our_environment_is_kept_out():
@@ -142,6 +151,7 @@ def test_selectors_meet_the_pods_and_ports_have_names_that_they_know():
     selectors = [STATEFUL["spec"]["selector"]["matchLabels"], of_kind("PodDisruptionBudget")[0]["spec"]["selector"]["matchLabels"]]
     selectors += [service["spec"]["selector"] for service in of_kind("Service")]
     selectors += [spread["labelSelector"]["matchLabels"] for spread in POD["topologySpreadConstraints"]]
+    selectors.append(APART["labelSelector"]["matchLabels"])
     (policy,) = of_kind("NetworkPolicy")
     selectors.append(policy["spec"]["podSelector"]["matchLabels"])
     assert all(selector == labels == {OURS: "vaylix"} for selector in selectors)
@@ -154,11 +164,15 @@ def test_selectors_meet_the_pods_and_ports_have_names_that_they_know():
     assert {port["port"] for rule in rules for port in rule["ports"]} == {*PORTS, 53}
 
 
+def test_never_two_nodes_on_one_machine():
+    assert APART["topologyKey"] == "kubernetes.io/hostname"
+
+
 def test_one_node_at_a_time_and_no_volume_goes_with_its_pod():
     assert of_kind("PodDisruptionBudget")[0]["spec"]["maxUnavailable"] == 1
     assert set(STATEFUL["spec"]["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
     assert STATEFUL["spec"]["podManagementPolicy"] == "Parallel", "or the first would wait for the others for ever"
-    assert POD["terminationGracePeriodSeconds"] >= 30
+    assert POD["terminationGracePeriodSeconds"] >= SERVER["lifecycle"]["preStop"]["sleep"]["seconds"] + 30
 
 
 def test_prometheus_is_led_to_the_metrics():

@@ -5,6 +5,8 @@ and under TYPE_CHECKING count as well: knowing is knowing.
 """
 
 import ast
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,7 @@ PEERS = {
     ("config", "config_values"),
     ("config", "config_words"),
     ("config", "config_text"),
+    ("config", "glob"),
     ("directives", "directive"),
     ("directives", "config_values"),
     ("directives", "config_words"),
@@ -207,3 +210,17 @@ def test_a_wrong_import_is_found(file, source, fault):
 )
 def test_a_right_import_passes(file, source):
     assert faults_of(ROOT / file, source) == []
+
+
+def test_the_documentation_draws_these_rows():
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    drawn = {int(row): words.split() for row, words in re.findall(r"^(\d)  (\S.*)$", text, re.MULTILINE)}
+    for row, units in ROWS.items():
+        for unit in units - {"", "__main__"}:
+            found = [number for number, words in drawn.items() if any(fnmatch(unit, word) for word in words)]
+            assert found == [row], unit
+    text = (ROOT.parent / "docs" / "architecture.md").read_text().partition("## The packages")[2]
+    table = {int(row): set(re.findall(r"`(\w+)`", units)) for row, units in re.findall(r"^\| (\d) \| (`.*?) \|", text, re.MULTILINE)}
+    for package in {path.parent.name for path in ROOT.glob("*/__init__.py")}:
+        assert package in table[ROW_OF[package]], package
+    assert all(units <= ROWS[row] for row, units in table.items())
