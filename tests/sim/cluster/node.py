@@ -15,6 +15,7 @@ from tests.sim.cluster.loop import SimLoop
 from tests.sim.cluster.pasts import DATABASES, Past
 from tests.sim.cluster.upkeep import STREAM, Upkeep
 from tests.sim.disk.simdisk import PowerCut
+from tests.unit.engine.lab import land
 from vaylix_resp.engine import boot
 from vaylix_resp.engine.replication.replica import Replica
 from vaylix_resp.peers.messages import Everywhere, Forward
@@ -195,12 +196,7 @@ class SimNode:
         replica = self.replica
         assert replica is not None
         self._in_flight = None
-        try:
-            replica.persist(work)
-        except (DiskFull, WalFailed) as failure:
-            replica.rejected(work, failure)
-        else:
-            replica.persisted(work)
+        land(replica, work)
         self.world.check(self)
         if replica.pending or self._between:
             self._soon(self.life)

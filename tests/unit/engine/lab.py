@@ -12,7 +12,7 @@ from tests.sim.disk.keys import MemoryKeys
 from tests.sim.disk.simdisk import SimDisk
 from vaylix_resp.commands.operations import in_database
 from vaylix_resp.engine import boot
-from vaylix_resp.engine.node import Batch, Node, Run
+from vaylix_resp.engine.node import Batch, Engine, Node, Run, W
 from vaylix_resp.errors import CommandError
 from vaylix_resp.state.digest import digest_hex
 from vaylix_resp.storage.disk import Disk
@@ -29,7 +29,7 @@ START_MS = 1_700_000_000_000
 Operation = tuple[bytes, ...]
 
 
-def land(node: Node, batch: Batch) -> None:
+def land(node: Engine[W], batch: W) -> None:
     """The batch is written and synced, as the group commit does it; or the disk says what is wrong with it."""
     try:
         node.persist(batch)

@@ -1,17 +1,13 @@
 """`apply` counts every entry, whatever becomes of it."""
 
 from random import Random
-from weakref import WeakSet
 
 import pytest
 
+from tests.unit.unheard import Reader
 from vaylix_resp.commands.registry import new_accounts
 from vaylix_resp.errors import CommandError, Halt
 from vaylix_resp.state.machine import StateMachine
-
-
-class Value:
-    """A reply that can be looked for."""
 
 
 def refuse(tx, argv):
@@ -41,17 +37,10 @@ def machine():
 
 def test_replies_that_nobody_waits_for_are_not_kept():
     """A row may ask for a large value many times."""
-    kept, most = WeakSet(), []
-
-    def read(tx, argv):
-        most.append(len(kept))
-        kept.add(reply := Value())
-        return reply
-
-    machine = StateMachine({b"READ": read}, 3, rng=Random(1), accounts=new_accounts())
-    machine.apply_unheard([[b"READ"]] * 5)
-    assert max(most) <= 1 and machine.applied == 5
-    assert len(machine.apply_row([[b"READ"]] * 5)) == 5 and max(most) >= 4, "the measure works"
+    reader = Reader()
+    reader.machine.apply_unheard([[b"READ"]] * 5)
+    assert max(reader.most) <= 1 and reader.machine.applied == 5
+    assert len(reader.machine.apply_row([[b"READ"]] * 5)) == 5 and max(reader.most) >= 4, "the measure works"
 
 
 def test_time_and_seed_are_the_batch_s(machine):

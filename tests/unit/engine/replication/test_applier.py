@@ -1,20 +1,12 @@
 """Entries that nobody here waits for."""
 
-from random import Random
-from weakref import WeakSet
-
 import pytest
 
-from vaylix_resp.commands.registry import new_accounts
+from tests.unit.unheard import Reader
 from vaylix_resp.engine import entries
 from vaylix_resp.engine.boot import replay
 from vaylix_resp.engine.replication.applier import Applier
-from vaylix_resp.state.machine import StateMachine
 from vaylix_resp.storage.batch import Batch
-
-
-class Value:
-    """A reply that can be looked for."""
 
 
 def follow(machine, body):
@@ -28,13 +20,6 @@ def recover(machine, body):
 @pytest.mark.parametrize("apply", [follow, recover])
 def test_their_replies_are_not_kept(apply):
     """A batch of GETEX of one large value has replies for more memory than there is: followers and restarts would die."""
-    kept, most = WeakSet(), []
-
-    def read(tx, argv):
-        most.append(len(kept))
-        kept.add(reply := Value())
-        return reply
-
-    machine = StateMachine({b"READ": read}, 3, rng=Random(1), accounts=new_accounts())
-    apply(machine, entries.encode([(b"READ",)] * 5))
-    assert machine.applied == 5 and max(most) <= 1
+    reader = Reader()
+    apply(reader.machine, entries.encode([(b"READ",)] * 5))
+    assert reader.machine.applied == 5 and max(reader.most) <= 1
